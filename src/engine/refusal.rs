@@ -1,0 +1,101 @@
+//! Why the engine says no. Nothing that is refused is ever half done.
+
+use crate::broker::BrokerError;
+use crate::job::{JobId, State};
+use crate::ledger::LedgerError;
+
+/// A request that was not carried out.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// The text is not what it should be at all.
+    #[error("{0}")]
+    Malformed(String),
+    /// No such job type.
+    #[error("there is no job type {name:?}; known are {known}")]
+    UnknownType {
+        /// As asked.
+        name: String,
+        /// The configured ones.
+        known: String,
+    },
+    /// A member has a value that cannot be.
+    #[error("`{field}` {reason}")]
+    BadField {
+        /// Which member.
+        field: &'static str,
+        /// What is wrong and what is allowed.
+        reason: String,
+    },
+    /// More bytes than allowed.
+    #[error("{what} is {bytes} bytes; at most {max} are allowed")]
+    TooLarge {
+        /// What: `payload`, `the request body`.
+        what: &'static str,
+        /// Its size, as far as it was read.
+        bytes: usize,
+        /// The limit.
+        max: usize,
+    },
+    /// The id or idempotency key belongs to another submit.
+    #[error("{key} belongs to job {id}, which was submitted with another type, queue, priority, due time or payload")]
+    Conflict {
+        /// The id or key.
+        key: String,
+        /// Its owner.
+        id: JobId,
+    },
+    /// No such thing.
+    #[error("there is no {what} {name:?}{}", .known.as_ref().map(|k| format!("; known are {k}")).unwrap_or_default())]
+    NotFound {
+        /// `job`, `queue`, `type`.
+        what: &'static str,
+        /// As asked.
+        name: String,
+        /// The ones there are, where they are few.
+        known: Option<String>,
+    },
+    /// The job is in a state that does not allow it.
+    #[error("job {id} is {state}; {allowed}")]
+    WrongState {
+        /// The job.
+        id: JobId,
+        /// Its state.
+        state: State,
+        /// What is allowed when.
+        allowed: &'static str,
+    },
+    /// The ledger did not answer.
+    #[error("{reason}{}", if *.unknown { "; whether the job was accepted is unknown, and repeating the submit with this id or key is safe" } else { "" })]
+    LedgerUnavailable {
+        /// In its words.
+        reason: String,
+        /// Whether the effect is unknown.
+        unknown: bool,
+        /// The id that the submit had or was given.
+        id: Option<JobId>,
+    },
+    /// The broker did not answer, and the request needs it.
+    #[error("{0}")]
+    BrokerUnavailable(String),
+    /// The broker has no room for more waiting jobs.
+    #[error("{0}")]
+    BrokerFull(String),
+    /// The node is about to stop.
+    #[error("this node is stopping and accepts no more jobs; ask another one")]
+    Stopping,
+}
+
+impl From<LedgerError> for Refusal {
+    fn from(error: LedgerError) -> Self {
+        Self::LedgerUnavailable { unknown: error.is_unknown(), reason: error.to_string(), id: None }
+    }
+}
+
+impl From<BrokerError> for Refusal {
+    fn from(error: BrokerError) -> Self {
+        match error {
+            BrokerError::Full { .. } => Self::BrokerFull(error.to_string()),
+            _ => Self::BrokerUnavailable(error.to_string()),
+        }
+    }
+}

@@ -1,0 +1,104 @@
+//! What the engine shows: the ledger's rows with the broker's leases laid over them.
+
+use crate::broker::{Depth, LeaseView};
+use crate::job::{Counters, Fence, Job, JobId, Seq, State};
+use crate::ledger::Pause;
+use crate::policy::catalog::{JobType, Queue};
+
+/// A job as the API shows it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct JobView {
+    /// The ledger's row.
+    pub job: Job,
+    /// Its state, `running` included.
+    pub state: State,
+    /// The counters, the broker's where they are ahead.
+    pub counters: Counters,
+    /// The highest fence known.
+    pub fence: Fence,
+    /// The lease, while it runs.
+    pub lease: Option<LeaseView>,
+}
+
+/// What became of one submit.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Submitted {
+    /// The job.
+    pub id: JobId,
+    /// New, or known already.
+    pub fate: Fate,
+    /// The job as accepted; only for new ones.
+    pub job: Option<Box<Job>>,
+}
+
+/// New, or known already.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fate {
+    /// Accepted now.
+    Created,
+    /// Known and not at rest.
+    Active,
+    /// Known and at rest.
+    Cached,
+}
+
+/// A page of jobs, newest first.
+#[derive(Debug, Clone, PartialEq)]
+pub struct JobPage {
+    /// The jobs.
+    pub jobs: Vec<JobView>,
+    /// Where the next page starts, if there is one.
+    pub next: Option<Seq>,
+}
+
+/// A queue as the API shows it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct QueueView {
+    /// Its configuration.
+    pub queue: Queue,
+    /// What it holds; `None` while the broker is away.
+    pub depth: Option<Depth>,
+    /// Who paused it and why.
+    pub pause: Option<Pause>,
+}
+
+/// A job type as the API shows it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct TypeView {
+    /// Its configuration.
+    pub job_type: JobType,
+    /// Who paused it and why.
+    pub pause: Option<Pause>,
+    /// Jobs of it that wait and are due; `None` while the broker is away.
+    pub ready: Option<u64>,
+    /// Whether this build can run it.
+    pub runnable: bool,
+}
+
+/// What a queue drain came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Drained {
+    /// Whether nothing runs any more.
+    pub done: bool,
+    /// What still runs.
+    pub running: u64,
+}
+
+/// How ready this node is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Readiness {
+    /// Whether the ledger answers, or its words.
+    pub ledger: Result<(), String>,
+    /// Whether the broker is open for claims, or why not.
+    pub broker: Result<(), String>,
+    /// Whether the node is on its way out.
+    pub stopping: bool,
+}
+
+impl Readiness {
+    /// Whether the node can accept jobs.
+    #[must_use]
+    pub fn can_accept(&self) -> bool {
+        self.ledger.is_ok() && !self.stopping
+    }
+}

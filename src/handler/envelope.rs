@@ -1,0 +1,114 @@
+//! The reply envelope: the reserved member `ganger` of a handler's JSON reply.
+//!
+//! It is taken out before the rest becomes the result. Output that is not JSON is a string result;
+//! empty output is null. A malformed envelope is a failure `bad_envelope`, not a silent loss.
+
+use bytes::Bytes;
+use serde::Deserialize;
+use serde_json::Value;
+
+use crate::job::Failure;
+
+/// What a handler may say beside its result.
+#[derive(Debug, Clone, PartialEq, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Envelope {
+    /// The run failed, whatever exit code or status say.
+    #[serde(default)]
+    pub error: Option<ErrorMember>,
+    /// Do not try again before this many milliseconds.
+    #[serde(default)]
+    pub retry_after_ms: Option<u64>,
+    /// A person should look.
+    #[serde(default)]
+    pub review: Option<ReviewMember>,
+    /// Jobs to accept together with this success, as submits.
+    #[serde(default)]
+    pub enqueue: Vec<Value>,
+    /// Business measures.
+    #[serde(default)]
+    pub observations: Vec<Observation>,
+}
+
+/// `error` of the envelope.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ErrorMember {
+    /// The error class.
+    pub class: String,
+    /// For people.
+    #[serde(default)]
+    pub message: String,
+}
+
+/// `review` of the envelope.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ReviewMember {
+    /// Why a person should look.
+    pub reason: String,
+}
+
+/// A measure that a handler reports; its members are checked where it is counted.
+pub type Observation = Value;
+
+/// A reply taken apart.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Reply {
+    /// JSON text without the envelope.
+    pub result: Bytes,
+    /// The envelope, empty where there was none.
+    pub envelope: Envelope,
+}
+
+/// Takes a reply apart.
+///
+/// # Errors
+/// A failure of class `bad_envelope` when the reserved member is not what the contract says.
+pub fn read_reply(output: &[u8]) -> Result<Reply, Failure> {
+    read_reply_member(output, "ganger")
+}
+
+fn read_reply_member(output: &[u8], member: &str) -> Result<Reply, Failure> {
+    let text = output.trim_ascii();
+    if text.is_empty() {
+        return Ok(Reply { result: Bytes::from_static(b"null"), envelope: Envelope::default() });
+    }
+    let Ok(mut value) = serde_json::from_slice::<Value>(text) else {
+        let string = Value::from(String::from_utf8_lossy(output));
+        return Ok(Reply { result: string.to_string().into(), envelope: Envelope::default() });
+    };
+    let envelope = match value.as_object_mut().and_then(|members| members.remove(member)) {
+        None => return Ok(Reply { result: Bytes::copy_from_slice(text), envelope: Envelope::default() }),
+        Some(reserved) => serde_json::from_value(reserved)
+            .map_err(|error| Failure::new("bad_envelope", format!("the reply's member `{member}`: {error}")))?,
+    };
+    Ok(Reply { result: value.to_string().into(), envelope })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn output_that_is_not_json_is_a_string_and_nothing_is_null() {
+        assert_eq!(read_reply(b"abc  /x\n").unwrap().result, &b"\"abc  /x\\n\""[..]);
+        assert_eq!(read_reply(b" \n").unwrap().result, &b"null"[..]);
+        assert_eq!(read_reply(b" {\"a\": 1}\n").unwrap().result, &b"{\"a\": 1}"[..]);
+    }
+
+    #[test]
+    fn the_envelope_is_taken_out() {
+        let reply = read_reply(br#"{"a":1,"ganger":{"error":{"class":"x"},"retry_after_ms":5}}"#).unwrap();
+        assert_eq!(reply.result, &b"{\"a\":1}"[..]);
+        assert_eq!(reply.envelope.error.unwrap().class, "x");
+        assert_eq!(reply.envelope.retry_after_ms, Some(5));
+    }
+
+    #[test]
+    fn a_malformed_envelope_is_a_failure_that_says_where() {
+        let failure = read_reply(br#"{"ganger":{"enqueu":[]}}"#).unwrap_err();
+        assert_eq!(failure.class, "bad_envelope");
+        assert!(failure.message.contains("enqueu"), "{}", failure.message);
+    }
+}

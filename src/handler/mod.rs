@@ -1,0 +1,104 @@
+//! Handlers: what does a job's work. Every kind gets the same facts and gives the same answers.
+
+pub mod builtin;
+pub mod command;
+pub mod envelope;
+pub mod http;
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use tokio_util::sync::CancellationToken;
+
+use crate::clock::Timestamp;
+use crate::job::{Failure, Fence, JobId, Labels, Priority, QueueName, TypeName};
+
+pub use envelope::{Envelope, Observation};
+
+/// One run of one job, as its handler sees it.
+#[derive(Debug, Clone)]
+pub struct Invocation {
+    /// The job.
+    pub id: JobId,
+    /// Its type.
+    pub job_type: TypeName,
+    /// Its queue.
+    pub queue: QueueName,
+    /// Its priority.
+    pub priority: Priority,
+    /// Which run this is; 1 for the first.
+    pub attempt: u32,
+    /// The fence of the lease, for systems that can refuse older ones.
+    pub fence: Fence,
+    /// Its labels.
+    pub labels: Labels,
+    /// When the run must be over.
+    pub deadline: Timestamp,
+    /// The payload, JSON text.
+    pub payload: Bytes,
+    /// The most bytes of output that count; more is a failure `output_too_large`.
+    pub result_bytes_max: usize,
+    /// Fires when the run is to stop: deadline, cancel, lost lease, shutdown. The handler then
+    /// stops its work as fast as it can and returns [`Ran::Stopped`].
+    pub stop: CancellationToken,
+}
+
+/// How one run ended, in the handler's view.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Ran {
+    /// It returned. An error inside the envelope still makes it a failure; [`Ran::verdict`] knows.
+    Returned {
+        /// The result, JSON text, the envelope taken out.
+        result: Bytes,
+        /// The reserved member of the reply.
+        envelope: Box<Envelope>,
+    },
+    /// It failed.
+    Failed {
+        /// Why.
+        failure: Failure,
+        /// Do not try again before this many milliseconds.
+        retry_after_ms: Option<u64>,
+        /// The reserved member of the reply, where there was one.
+        envelope: Box<Envelope>,
+    },
+    /// The target asked for later: no attempt is spent.
+    Deferred {
+        /// Milliseconds.
+        retry_after_ms: u64,
+        /// For people.
+        reason: String,
+    },
+    /// A child died by a signal that Ganger did not send.
+    Crashed {
+        /// For people.
+        message: String,
+    },
+    /// It stopped because it was told to.
+    Stopped,
+}
+
+impl Ran {
+    /// A plain failure.
+    #[must_use]
+    pub fn failed(class: impl Into<String>, message: impl Into<String>) -> Self {
+        Self::Failed { failure: Failure::new(class, message), retry_after_ms: None, envelope: Box::default() }
+    }
+
+    /// A plain success.
+    #[must_use]
+    pub fn returned(result: impl Into<Bytes>) -> Self {
+        Self::Returned { result: result.into(), envelope: Box::default() }
+    }
+}
+
+/// Does the work of one job type.
+#[async_trait]
+pub trait Handler: Send + Sync + std::fmt::Debug {
+    /// Runs one job. Never panics on a job's data. Dropping the future stops the work too.
+    async fn run(&self, invocation: Invocation) -> Ran;
+}
+
+/// A shared handler.
+pub type SharedHandler = Arc<dyn Handler>;

@@ -1,0 +1,25 @@
+//! Ganger: a job queue and worker daemon that loses nothing it has accepted.
+//!
+//! The modules are floors; each uses only those above it in this list (`docs/ARCHITECTURE.md` has
+//! the map, `tests/tidy.rs` holds imports to it).
+
+pub mod clock;
+pub mod job;
+
+pub mod policy;
+pub mod telemetry;
+
+pub mod service;
+
+pub mod broker;
+pub mod handler;
+pub mod ledger;
+
+pub mod engine;
+
+pub mod http;
+
+pub mod app;
+pub mod config;
+
+pub mod cli;
