@@ -1,1 +1,327 @@
-//! (being written)
+//! Configuration: text from files, environment and flags becomes checked parameters.
+//!
+//! Everything is checked here, at the door, and all problems are reported together; behind it
+//! nothing checks again. `docs/CONFIG.md` is the operator's view.
+
+mod catalog;
+mod layers;
+mod problem;
+mod reader;
+mod secret;
+mod sections;
+mod show;
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use crate::job::TypeName;
+use crate::policy::catalog::Catalog;
+
+pub use layers::{ConfigFile, Flags, Sources};
+pub use problem::{ConfigErrors, Problem};
+pub use secret::{SecretText, SecretUrl};
+pub use show::show;
+
+/// Every option with its default, unit and reason.
+pub const DEFAULT_TOML: &str = include_str!("../../config/default.toml");
+
+/// The words of `server.allow_off_loopback_without_auth`. A sentence, so that nobody sets it unread.
+pub const ALLOW_WITHOUT_AUTH: &str = "anyone who can reach this address may do everything";
+
+/// The longest time span that makes sense anywhere, in milliseconds: 30 days.
+const DURATION_MS_MAX: u64 = 30 * 24 * 3600 * 1000;
+
+/// A whole configuration, checked.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// The API's listener and this node.
+    pub server: ServerConfig,
+    /// Redis, in the cluster footing only.
+    pub redis: Option<RedisConfig>,
+    /// The ledger. Postgres if and only if `redis` is there.
+    pub ledger: LedgerConfig,
+    /// Queues, pools and job types.
+    pub catalog: Catalog,
+    /// MCP servers by name.
+    pub mcp_servers: BTreeMap<String, McpServer>,
+    /// How MCP handlers turn error texts into classes, by job type, first match first.
+    pub classify: BTreeMap<TypeName, Vec<ClassifyRule>>,
+    /// What all handlers share.
+    pub handlers: HandlersConfig,
+    /// Claims.
+    pub lease: LeaseConfig,
+    /// The runbook's job lock.
+    pub lock: LockConfig,
+    /// The runbook's result cache.
+    pub result_cache: ResultCacheConfig,
+    /// Circuit breakers.
+    pub breakers: BreakersConfig,
+    /// Load shedding.
+    pub shedding: SheddingConfig,
+    /// How long finished jobs stay.
+    pub retention: RetentionConfig,
+    /// Patience at start.
+    pub startup: StartupConfig,
+    /// Patience at the end.
+    pub shutdown: ShutdownConfig,
+    /// Sizes of jobs.
+    pub limits: LimitsConfig,
+    /// Who may call.
+    pub auth: AuthConfig,
+    /// The log.
+    pub logging: LoggingConfig,
+    effective: Effective,
+}
+
+/// `[server]`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ServerConfig {
+    /// Where the API listens.
+    pub listen: SocketAddr,
+    /// The folder of the SQLite ledger and its lock.
+    pub data_dir: PathBuf,
+    /// This node's name; `None`: generated at start.
+    pub node: Option<String>,
+    /// The largest request body, in bytes.
+    pub body_bytes_max: usize,
+}
+
+/// `[redis]`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RedisConfig {
+    /// Where it is.
+    pub url: SecretUrl,
+    /// What every key starts with.
+    pub key_prefix: String,
+    /// How long one command may take, in milliseconds.
+    pub timeout_ms: u64,
+    /// Connections in the pool.
+    pub pool_size: usize,
+}
+
+/// `[ledger]`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum LedgerConfig {
+    /// A file, for one process.
+    Sqlite {
+        /// Below the data folder unless it was given absolute.
+        path: PathBuf,
+        /// Connections.
+        pool_size: usize,
+        /// How long one statement may take, in milliseconds.
+        timeout_ms: u64,
+    },
+    /// A server, for any number of nodes.
+    Postgres {
+        /// Where it is.
+        url: SecretUrl,
+        /// Connections.
+        pool_size: usize,
+        /// How long one statement may take, in milliseconds.
+        timeout_ms: u64,
+    },
+}
+
+/// `[mcp_servers.NAME]`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum McpServer {
+    /// A stdio child: program and arguments. A first word `ganger` is the running executable.
+    Command(Vec<String>),
+    /// Streamable HTTP.
+    Url(SecretUrl),
+}
+
+/// One entry of a handler's `classify`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ClassifyRule {
+    /// What the error text must match; `*` stands for any text.
+    pub pattern: String,
+    /// The error class it then has.
+    pub class: String,
+}
+
+/// `[handlers]`
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct HandlersConfig {
+    /// Milliseconds from SIGTERM to SIGKILL.
+    pub term_grace_ms: u64,
+    /// Milliseconds that connecting may take.
+    pub connect_timeout_ms: u64,
+}
+
+/// `[lease]`
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LeaseConfig {
+    /// How long a claim holds, in milliseconds; more than twice `renew_ms`.
+    pub ttl_ms: u64,
+    /// How often it is renewed, in milliseconds.
+    pub renew_ms: u64,
+}
+
+/// `[lock]`
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LockConfig {
+    /// How long it holds, in milliseconds.
+    pub ttl_ms: u64,
+    /// How long a job waits for a foreign one, in milliseconds.
+    pub wait_ms: u64,
+}
+
+/// `[result_cache]`
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ResultCacheConfig {
+    /// How long a result stays, in milliseconds.
+    pub ttl_ms: u64,
+}
+
+/// `[breakers]`
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BreakersConfig {
+    /// Consecutive failures that open one.
+    pub failures: u32,
+    /// How long it stays open, in milliseconds.
+    pub open_ms: u64,
+}
+
+/// `[shedding]`
+#[derive(Debug, Clone, PartialEq)]
+pub struct SheddingConfig {
+    /// Who decides.
+    pub mode: SheddingMode,
+    /// Share of CPU, 0 to 1.
+    pub cpu: f64,
+    /// Share of memory, 0 to 1.
+    pub memory: f64,
+    /// Waiting jobs of one queue.
+    pub queue_depth: u64,
+    /// Share of failed runs, 0 to 1.
+    pub error_rate: f64,
+    /// 95th percentile of response time, in milliseconds.
+    pub response_time_p95_ms: u64,
+    /// The types that are refused first.
+    pub first: Vec<TypeName>,
+}
+
+/// `shedding.mode`
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SheddingMode {
+    /// The rules decide.
+    Auto,
+    /// Nothing is refused.
+    Off,
+    /// A fixed level, 1 to 5.
+    Level(u8),
+}
+
+/// `[retention]`
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RetentionConfig {
+    /// Age of a finished job, in seconds.
+    pub max_age_s: u64,
+    /// Finished jobs.
+    pub max_jobs: u64,
+    /// Bytes of payloads and results of finished jobs.
+    pub max_bytes: u64,
+    /// Age of an idempotency key after its job has finished, in seconds; at least a day.
+    pub key_age_s: u64,
+}
+
+/// `[startup]`
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct StartupConfig {
+    /// How long an unreachable ledger is tried again, in milliseconds.
+    pub wait_ms: u64,
+}
+
+/// `[shutdown]`
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ShutdownConfig {
+    /// How long running jobs may finish, in milliseconds.
+    pub soft_ms: u64,
+}
+
+/// `[limits]`
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LimitsConfig {
+    /// Bytes of one payload.
+    pub payload_bytes_max: usize,
+    /// Bytes of one result.
+    pub result_bytes_max: usize,
+}
+
+/// `[auth]`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AuthConfig {
+    /// Tokens by name. None: every caller may do everything.
+    pub tokens: BTreeMap<String, AuthToken>,
+}
+
+/// One token.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AuthToken {
+    /// What its bearer may do.
+    pub roles: BTreeSet<Role>,
+    /// The token itself.
+    pub token: SecretText,
+}
+
+/// What a token allows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Role {
+    /// Submitting jobs.
+    Submit,
+    /// Reading everything.
+    Read,
+    /// Operating: cancel, pause, scale, ...
+    Operate,
+}
+
+/// `[logging]`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LoggingConfig {
+    /// How lines look.
+    pub format: LogFormat,
+    /// What is logged, in the words of `tracing_subscriber::EnvFilter`.
+    pub filter: String,
+}
+
+/// `logging.format`
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogFormat {
+    /// Text on a terminal, else JSON.
+    Auto,
+    /// JSON.
+    Json,
+    /// Text.
+    Text,
+}
+
+/// The merged tree that a configuration was read from, for [`show`].
+#[derive(Clone)]
+struct Effective(::config::Value);
+
+impl fmt::Debug for Effective {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("...")
+    }
+}
+
+impl Config {
+    /// Reads, merges and checks all sources.
+    ///
+    /// # Errors
+    /// Everything that is wrong with them.
+    pub fn load(sources: &Sources) -> Result<Self, ConfigErrors> {
+        let tree = layers::merged(sources).map_err(ConfigErrors)?;
+        let context = reader::Context::new(sources.credentials_directory());
+        let config = sections::read(&context.root(&tree), Effective(tree.clone()));
+        match (config, context.into_problems()) {
+            (Some(config), problems) if problems.is_empty() => Ok(config),
+            (_, problems) => Err(ConfigErrors(problems)),
+        }
+    }
+}

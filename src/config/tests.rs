@@ -1,0 +1,312 @@
+use std::collections::BTreeSet;
+
+use super::*;
+use crate::job::{PoolName, Priority, QueueName};
+use crate::policy::catalog::{Builtin, HandlerSpec, ScaleSignal};
+use crate::policy::retry::Backoff;
+
+fn sources(text: &str, environment: &[(&str, &str)]) -> Sources {
+    Sources {
+        files: vec![ConfigFile::Text { name: "test.toml".into(), text: text.into() }],
+        environment: environment.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect(),
+        flags: Flags::default(),
+    }
+}
+
+fn load(text: &str) -> Result<Config, ConfigErrors> {
+    Config::load(&sources(text, &[]))
+}
+
+/// The problems of a configuration, one per line.
+fn problems(text: &str) -> String {
+    load(text).unwrap_err().to_string()
+}
+
+/// Key lines of the default file: path, line, and the line before.
+fn default_keys() -> Vec<(String, &'static str, &'static str)> {
+    let (mut section, mut before, mut keys) = (String::new(), "", Vec::new());
+    for line in DEFAULT_TOML.lines() {
+        if let Some(name) = line.strip_prefix('[') {
+            section = format!("{}.", name.trim_end_matches(']'));
+        } else if let Some((key, _)) = line.split_once(" = ")
+            && !line.starts_with('#')
+        {
+            keys.push((format!("{section}{key}"), line, before));
+        }
+        before = line;
+    }
+    keys
+}
+
+#[test]
+fn the_defaults_are_the_runbooks() {
+    let config = Config::load(&Sources::default()).unwrap();
+    let catalog = &config.catalog;
+    assert_eq!(catalog.queues.len(), 3);
+    let queue = |name: &str| &catalog.queues[&QueueName::stored(name)];
+    assert_eq!(
+        (queue("plan").sla_ms, queue("exec").sla_ms, queue("locator").sla_ms),
+        (Some(12_000), None, Some(4_000))
+    );
+    assert_eq!(queue("locator").priorities, 3);
+    assert_eq!(queue("locator").slack_ms, [1_000, 2_500, 4_000, 4_000, 4_000]);
+    let pools: Vec<_> =
+        catalog.pools.values().map(|p| (p.worker_prefix.as_str(), p.worker_type.as_str(), p.min, p.max)).collect();
+    assert_eq!(
+        pools,
+        [("exec-worker", "execution", 5, 20), ("locator-worker", "locator", 1, 5), ("plan-worker", "plan", 2, 10)]
+    );
+    let job_type = |name: &str| &catalog.types[&TypeName::stored(name)];
+    let healing = &job_type("element_healing").retry;
+    assert_eq!((healing.max_retries, healing.backoff, healing.escalate_on_failure), (1, Backoff::Immediate, true));
+    assert_eq!(healing.retry_on_errors, ["dom_analysis_timeout"]);
+    let testing = &job_type("test_execution").retry;
+    assert_eq!((testing.max_retries, testing.backoff, testing.base_delay_ms), (2, Backoff::Linear, 5_000));
+    assert_eq!(testing.no_retry_errors, ["element_not_found", "assertion_failure"]);
+    let planning = job_type("plan_generation");
+    assert_eq!((planning.retry.max_retries, planning.retry.max_delay_ms, planning.sla_ms), (3, 10_000, Some(12_000)));
+    let tool = Some("generate_plan".to_owned());
+    assert_eq!(planning.handler, HandlerSpec::Mcp { server: "platform".into(), tool });
+    assert_eq!(catalog.types.len(), 6);
+    assert_eq!(config.shedding.first.len(), 3);
+    assert_eq!((config.lock.ttl_ms, config.lock.wait_ms, config.result_cache.ttl_ms), (300_000, 10_000, 3_600_000));
+    assert_eq!((config.breakers.failures, config.breakers.open_ms), (5, 60_000));
+    assert!(matches!(config.ledger, LedgerConfig::Sqlite { path, .. } if path.ends_with("ganger-data/ganger.db")));
+    assert!(config.redis.is_none());
+}
+
+#[test]
+fn every_default_has_a_reason_beside_or_above_it() {
+    let keys = default_keys();
+    assert!(keys.len() > 100);
+    for (path, line, before) in keys {
+        assert!(before.starts_with('#') || line.contains(" # "), "`{path}` has no comment");
+    }
+}
+
+#[test]
+fn the_manual_has_the_whole_default_file() {
+    let manual = include_str!("../../docs/CONFIG.md");
+    let fence = format!("```toml\n{DEFAULT_TOML}```");
+    assert!(manual.contains(&fence), "docs/CONFIG.md must end with config/default.toml as it is");
+}
+
+#[test]
+fn all_problems_are_told_together_with_key_and_source() {
+    let mut sources = sources(
+        "[server]\nlistne = 'x'\n[pools.plan-workers]\nmin = 0\nmax = '7'\n[job_types.x.retry]\njitter = 'some'\n",
+        &[("GANGER__LEASE__TTL_MS", "soon"), ("GANGER__QUEUES__PLAN__PRIORITYS", "3"), ("OTHER", "x")],
+    );
+    sources.flags.listen = Some("nowhere".into());
+    let told = Config::load(&sources).unwrap_err();
+    let told: BTreeSet<(&str, &str)> = told.0.iter().map(|it| (it.key.as_str(), it.source.as_str())).collect();
+    let file = "file test.toml";
+    let expected = BTreeSet::from([
+        ("server.listne", file),
+        ("server.listen", "flag --listen"),
+        ("pools.plan-workers.min", file),
+        ("pools.plan-workers.max", file),
+        ("job_types.x.retry.jitter", file),
+        ("job_types.x.queue", file),
+        ("job_types.x.handler", file),
+        ("lease.ttl_ms", "environment"),
+        ("queues.plan.prioritys", "environment"),
+    ]);
+    assert_eq!(told, expected);
+}
+
+#[test]
+fn a_problem_says_what_would_be_right() {
+    assert_eq!(
+        problems("[server]\nlistne = 'x'"),
+        "server.listne: is not a known key; did you mean `listen`? (file test.toml)"
+    );
+    let text = problems("[job_types.plan_generation.retry]\nbase_delay_ms = -1\nbackoff_strategy = 'cubic'");
+    assert!(text.contains("expected a whole number from 0 to 2592000000, found -1"), "{text}");
+    assert!(text.contains(r#"expected "exponential", "linear" or "immediate", found "cubic""#), "{text}");
+    let text = problems("a = 1\nb = = 2\n");
+    assert!(text.starts_with("file test.toml: line 2, column 5: "), "{text}");
+    let missing = ConfigFile::Path("/nowhere/ganger.toml".into());
+    let text = Config::load(&Sources { files: vec![missing], ..Sources::default() }).unwrap_err().to_string();
+    assert!(text.starts_with("file /nowhere/ganger.toml: cannot be read"), "{text}");
+}
+
+#[test]
+fn a_later_layer_wins() {
+    let mut sources = sources(
+        "[server]\nlisten = '127.0.0.1:1'\nnode = 'a'\n[shutdown]\nsoft_ms = 5\n",
+        &[
+            ("GANGER__SERVER__LISTEN", "127.0.0.1:2"),
+            ("GANGER__SERVER__NODE", "7"),
+            ("GANGER__POOLS__PLAN_WORKERS__MIN", "3"),
+            ("GANGER__POOLS__PLAN_WORKERS__TARGET_CPU", "1"),
+            ("GANGER__SHEDDING__FIRST", "analytics_queries, report_generation"),
+            ("GANGER__QUEUES__PLAN__SLACK_MS", "1,2,3,4,5"),
+            ("GANGER__SHEDDING__MODE", "2"),
+        ],
+    );
+    sources.flags = Flags { listen: Some("localhost:3".into()), data_dir: Some("/d".into()), ..Flags::default() };
+    sources.files.push(ConfigFile::Text { name: "second.toml".into(), text: "server.node = 'b'".into() });
+    let config = Config::load(&sources).unwrap();
+    assert_eq!(config.server.listen.to_string(), "127.0.0.1:3");
+    assert_eq!(config.server.node.as_deref(), Some("7"));
+    assert_eq!(config.shutdown.soft_ms, 5);
+    let pool = &config.catalog.pools[&PoolName::stored("plan-workers")];
+    assert_eq!((pool.min, pool.target_cpu, pool.max), (3, 1.0, 10));
+    assert_eq!(config.shedding.first.len(), 2);
+    assert_eq!(config.shedding.mode, SheddingMode::Level(2));
+    assert_eq!(config.catalog.queues[&QueueName::stored("plan")].slack_ms, [1, 2, 3, 4, 5]);
+    assert!(matches!(config.ledger, LedgerConfig::Sqlite { path, .. } if path == PathBuf::from("/d/ganger.db")));
+}
+
+#[test]
+fn everything_can_be_renamed() {
+    let config = load(
+        "inherit_defaults = false\n[queues.mail]\n[pools.posties]\nqueue = 'mail'\n\
+         [job_types.letter]\nqueue = 'mail'\npriority = 2\nhandler = { kind = 'builtin', name = 'echo' }\n",
+    )
+    .unwrap();
+    let catalog = &config.catalog;
+    assert_eq!((catalog.queues.len(), catalog.pools.len(), catalog.types.len()), (1, 1, 1));
+    let pool = &catalog.pools[&PoolName::stored("posties")];
+    assert_eq!((pool.worker_prefix.as_str(), pool.worker_type.as_str()), ("postie", "mail"));
+    assert_eq!((pool.min, pool.max, &pool.scale_on), (1, 5, &vec![ScaleSignal::QueueDepth]));
+    let letter = &catalog.types[&TypeName::stored("letter")];
+    assert_eq!((letter.priority, letter.timeout_ms, letter.sla_ms), (Priority::from_number(2).unwrap(), 60_000, None));
+    assert_eq!(letter.handler, HandlerSpec::Builtin(Builtin::Echo));
+    assert_eq!(letter.retry.max_retries, 3);
+    assert!(config.mcp_servers.is_empty() && config.shedding.first.is_empty());
+}
+
+#[test]
+fn a_default_type_can_get_another_handler() {
+    let text = "[job_types.plan_generation.handler]\nkind = 'command'\nprogram = 'make'\nargs = ['plan']\n\
+                exit_classes = { '2' = 'assertion_failure' }\nenv = { CI = '1' }\n[mcp_servers.platform]\n\
+                url = 'http://localhost/mcp'\n";
+    let config = load(text).unwrap();
+    let HandlerSpec::Command { program, args, env, exit_classes } =
+        &config.catalog.types[&TypeName::stored("plan_generation")].handler
+    else {
+        panic!("not a command");
+    };
+    assert_eq!((program.as_str(), args.as_slice(), env["CI"].as_str()), ("make", &["plan".to_owned()][..], "1"));
+    assert_eq!(exit_classes[&2], "assertion_failure");
+    assert!(matches!(config.mcp_servers["platform"], McpServer::Url(_)));
+}
+
+#[test]
+fn references_must_lead_somewhere() {
+    let told = problems(
+        "[pools.p]\nqueue = 'nowhere'\n[shedding]\nfirst = ['nothing']\n[job_types.t]\nqueue = 'nirvana'\n\
+         depends_on = ['mcp:nobody', 'mcp:platform']\n[job_types.t.handler]\nkind = 'mcp'\nserver = 'noone'\ntool = 'x'\n",
+    );
+    for (key, name) in [
+        ("pools.p.queue", "\"nowhere\""),
+        ("shedding.first", "\"nothing\""),
+        ("job_types.t.queue", "\"nirvana\""),
+        ("job_types.t.depends_on", "\"nobody\""),
+        ("job_types.t.handler.server", "\"noone\""),
+    ] {
+        assert!(told.lines().any(|line| line.starts_with(key) && line.contains(name)), "{key} in\n{told}");
+    }
+    assert_eq!(told.lines().count(), 5, "{told}");
+}
+
+#[test]
+fn bounds_are_held_and_named() {
+    for (text, key, bound) in [
+        ("pools.plan-workers.min = 11", "pools.plan-workers.min", "above `max` = 10"),
+        ("pools.plan-workers.target_cpu = 1.5", "pools.plan-workers.target_cpu", "at most 1"),
+        ("lease.ttl_ms = 20000", "lease.ttl_ms", "more than twice `renew_ms`"),
+        ("queues.plan.priorities = 6", "queues.plan.priorities", "from 1 to 5"),
+        (
+            "job_types.batch_locator_generation.priority = 4",
+            "job_types.batch_locator_generation.priority",
+            "takes 1 to 3",
+        ),
+        ("job_types.plan_generation.timeout_ms = 0", "job_types.plan_generation.timeout_ms", "from 1 to 2592000000"),
+        ("job_types.plan_generation.retry.max_delay_ms = 1", "job_types.plan_generation.retry.base_delay_ms", "above"),
+        ("retention.key_age_s = 3600", "retention.key_age_s", "from 86400"),
+        ("server.listen = '127.0.0.1:70000'", "server.listen", "ADDRESS:PORT"),
+        ("queues.plan.slack_ms = [3, 2]", "queues.plan.slack_ms", "never falling"),
+        ("queues.'a b' = {}", "queues.a b", "the name has the character ' '"),
+        ("logging.filter = 'x=y=z'", "logging.filter", "no filter"),
+        ("defaults.queue.priorities = 0", "defaults.queue.priorities", "from 1 to 5"),
+        ("pools.plan-worker = { queue = 'plan' }", "pools.plan-workers", "is that of pool plan-worker too"),
+        (
+            "job_types.plan_generation.handler = { mode = 'steps', tool = 'x' }",
+            "job_types.plan_generation.handler.tool",
+            "goes without",
+        ),
+    ] {
+        let told = problems(text);
+        assert!(told.starts_with(key) && told.contains(bound), "{text}: {told}");
+        assert_eq!(told.lines().count(), 1, "{text}: {told}");
+    }
+}
+
+#[test]
+fn there_are_two_footings_only() {
+    let redis = "redis.url = 'redis://r'\n";
+    let postgres = "ledger.url = 'postgres://u:hunter2@p/d'\n";
+    let told = problems(redis);
+    assert!(told.starts_with("redis.url") && told.contains("ledger.url"), "{told}");
+    let told = problems(postgres);
+    assert!(told.starts_with("ledger.url") && told.contains("redis.url"), "{told}");
+    let config = load(&format!("{redis}{postgres}")).unwrap();
+    assert!(matches!(config.ledger, LedgerConfig::Postgres { .. }) && config.redis.is_some());
+    assert!(!format!("{config:?}").contains("hunter2"));
+}
+
+#[test]
+fn off_loopback_needs_a_token_or_words() {
+    let open = "[server]\nlisten = '0.0.0.0:7521'\n";
+    assert!(problems(open).starts_with("server.listen"));
+    assert!(load(&format!("{open}allow_off_loopback_without_auth = '{ALLOW_WITHOUT_AUTH}'")).is_ok());
+    assert!(problems("server.allow_off_loopback_without_auth = 'yes'").contains(ALLOW_WITHOUT_AUTH));
+    let token = "[auth.tokens.ci]\nrole = 'submit'\ntoken = '0123456789abcdef'\n";
+    let config = load(&format!("{open}{token}")).unwrap();
+    assert_eq!(config.auth.tokens["ci"].roles, BTreeSet::from([Role::Submit]));
+}
+
+#[test]
+fn secrets_come_from_files_and_are_never_printed() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("pg"), "postgres://u:hunter2@p/d\n").unwrap();
+    std::fs::write(folder.path().join("token"), "hunter2-hunter2-hunter2\n").unwrap();
+    let text = "ledger.url_file = 'pg'\nredis.url = 'redis://:hunter2@r/0'\n\
+                auth.tokens.ci = { roles = ['read', 'operate'], token_file = 'token' }\n\
+                [job_types.x]\nqueue = 'exec'\n\
+                handler = { kind = 'http', url = 'http://u:hunter2@h/', secret = 'whsec_aHVudGVyMg==' }\n\
+                [job_types.y]\nqueue = 'exec'\nhandler = { kind = 'command', program = 'x', env = { KEY = 'hunter2' } }\n";
+    let config = Config::load(&sources(text, &[("CREDENTIALS_DIRECTORY", folder.path().to_str().unwrap())])).unwrap();
+    assert!(matches!(&config.ledger, LedgerConfig::Postgres { url, .. } if url.expose() == "postgres://u:hunter2@p/d"));
+    assert_eq!(config.auth.tokens["ci"].token.expose(), "hunter2-hunter2-hunter2");
+    let HandlerSpec::Http { secret: Some(secret), .. } = &config.catalog.types[&TypeName::stored("x")].handler else {
+        panic!("no secret");
+    };
+    assert_eq!(secret.0, b"hunter2");
+    let shown = show(&config, true);
+    assert!(!shown.contains("hunter2") && !shown.contains("aHVudGVyMg"), "{shown}");
+    assert!(!format!("{:?} {:?} {:?}", config.ledger, config.redis, config.auth).contains("hunter2"));
+
+    let told = problems("auth.tokens.ci = { role = 'read', token = 'hunter2', token_file = '/nowhere/x' }");
+    assert!(told.contains("auth.tokens.ci.token_file: excludes `token`") && !told.contains("hunter2"), "{told}");
+    let told = problems("auth.tokens.ci = { role = 'read', token = 'hunter2' }");
+    assert!(told.contains("at least 16") && !told.contains("hunter2"), "{told}");
+    let told = problems("auth.tokens.ci = { role = 'read', token_file = '/nowhere/x' }");
+    assert!(told.contains("/nowhere/x cannot be read"), "{told}");
+}
+
+#[test]
+fn what_is_shown_can_be_loaded_again() {
+    let text = "[queues.'odd.name']\n[job_types.t]\nqueue = 'odd.name'\n[job_types.t.handler]\nkind = 'mcp'\n\
+                server = 'platform'\nmode = 'steps'\nclassify = [{ match = '*Time\"out*', class = 'timeout' }]\n";
+    let config = Config::load(&sources(text, &[("GANGER__POOLS__PLAN_WORKERS__MIN", "3")])).unwrap();
+    let again = load(&show(&config, true)).unwrap();
+    assert_eq!(again.catalog, config.catalog);
+    assert_eq!(again.classify, config.classify);
+    assert_eq!(again.classify[&TypeName::stored("t")][0].pattern, "*Time\"out*");
+    assert_eq!(show(&again, false), show(&config, false));
+    assert!(show(&config, true).contains("min = 3  # environment"));
+}
