@@ -1,7 +1,11 @@
 //! Handlers against real children and a real HTTP server: each way a run can end.
 
+#![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on should say where")]
+
 use std::collections::BTreeMap;
+use std::ffi::OsStr;
 use std::net::SocketAddr;
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -11,12 +15,13 @@ use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use base64::Engine as _;
 use ganger::clock::{ManualClock, Timestamp};
+use ganger::config::{Config, ConfigFile, Sources};
 use ganger::handler::builtin::BuiltinHandler;
 use ganger::handler::command::{CommandHandler, CommandParams};
 use ganger::handler::http::{HttpHandler, HttpParams, client};
 use ganger::handler::{Handler, Invocation, Ran};
 use ganger::job::{JobId, Priority, QueueName, TypeName};
-use ganger::policy::catalog::{Builtin, Secret};
+use ganger::policy::catalog::{Builtin, HandlerSpec, Secret};
 use hmac::Mac as _;
 use nix::sys::signal::{Signal, kill, killpg};
 use nix::unistd::Pid;
@@ -152,7 +157,10 @@ async fn a_command_gets_payload_and_facts_and_its_output_is_the_result() {
 async fn exit_codes_become_classes() {
     let ran = run_script("echo nothing; echo why >&2; exit 3", "{}").await;
     assert_eq!(failure(&ran), ("exit_3", "why", None));
-    assert_eq!(failure(&run_script("exit 75", "{}").await), ("temporary_failure", "`sh` ended with exit code 75", None));
+    assert_eq!(
+        failure(&run_script("exit 75", "{}").await),
+        ("temporary_failure", "`sh` ended with exit code 75", None)
+    );
     assert_eq!(failure(&run_script("exit 2", "{}").await).0, "assertion_failure");
 }
 
@@ -282,6 +290,35 @@ async fn a_child_leads_its_own_group() {
     let ran = run_script("kill -TERM 0; sleep 3600", "{}").await;
     assert!(matches!(ran, Ran::Crashed { .. }), "and it was not ours: {ran:?}");
     assert!(killpg(nix::unistd::getpgrp(), None::<Signal>).is_ok());
+}
+
+/// The script of `examples/checksums`, out of its configuration.
+#[tokio::test]
+async fn the_checksum_example_reads_any_file_name() {
+    let config = include_str!("../examples/checksums/ganger.toml");
+    let files = vec![ConfigFile::Text { name: "ganger.toml".into(), text: config.into() }];
+    let config = Config::load(&Sources { files, ..Sources::default() }).unwrap();
+    let HandlerSpec::Command { program, args, env, exit_classes } =
+        config.catalog.types[&TypeName::stored("sha256")].handler.clone()
+    else {
+        panic!("not a command");
+    };
+    let handler = CommandHandler::new(CommandParams { program, args, env, exit_classes, term_grace_ms: 5_000 });
+    let folder = tempfile::tempdir().unwrap();
+    let payload = |path: &Path| {
+        let code = base64::engine::general_purpose::STANDARD.encode(path.as_os_str().as_bytes());
+        format!(r#"{{"path_base64":"{code}"}}"#)
+    };
+    for name in [&b"plain"[..], b"a b  'c' \"d\" $e `f`", "\u{e4}\u{20ac}".as_bytes(), b"-n", b"line\nend\n", b"\xff\\"]
+    {
+        let path = folder.path().join(OsStr::from_bytes(name));
+        std::fs::write(&path, "abc").unwrap();
+        let ran = run(&handler, &payload(&path)).await;
+        let line = result(&ran);
+        let hash = line.as_str().unwrap().trim_start_matches('\\').split("  ").next().unwrap();
+        assert_eq!(hash, "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad", "{path:?}");
+    }
+    assert_eq!(failure(&run(&handler, &payload(Path::new("/nowhere"))).await).0, "unreadable");
 }
 
 // === HTTP ===
@@ -466,7 +503,10 @@ async fn a_stop_drops_the_request() {
         let (mut stream, _) = listener.accept().await.unwrap();
         stop.cancel();
         // The server sees the end of it.
-        tokio::time::timeout(PATIENCE, tokio::io::copy(&mut stream, &mut tokio::io::sink())).await.unwrap().unwrap_or(0);
+        tokio::time::timeout(PATIENCE, tokio::io::copy(&mut stream, &mut tokio::io::sink()))
+            .await
+            .unwrap()
+            .unwrap_or(0);
     });
     assert_eq!(ran, Ran::Stopped);
 }

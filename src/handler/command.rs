@@ -29,7 +29,7 @@ use super::{Handler, Invocation, Ran};
 const EOF_GRACE: Duration = Duration::from_millis(250);
 /// How often a group that was told to stop is looked at for survivors of its leader.
 const SURVIVORS_LOOK: Duration = Duration::from_millis(20);
-/// BSD's EX_TEMPFAIL.
+/// BSD's `EX_TEMPFAIL`.
 const EXIT_TEMPORARY_FAILURE: i32 = 75;
 /// Variables that are the daemon's own: its configuration (secrets among it) and its service manager.
 const PRIVATE_VARIABLES: [&str; 6] =
@@ -127,7 +127,8 @@ impl CommandHandler {
             _ => format!("exit_{code}"),
         };
         let said = errors.text();
-        let message = if said.is_empty() { format!("`{}` ended with exit code {code}", self.params.program) } else { said };
+        let message =
+            if said.is_empty() { format!("`{}` ended with exit code {code}", self.params.program) } else { said };
         Ran::replied(output, Some(Failure::new(class, message)), None)
     }
 }
@@ -210,7 +211,7 @@ async fn converse<T>(
 /// Lets the talk go on, and never returns.
 async fn drained<T>(talk: impl Future<Output = T>) {
     talk.await;
-    std::future::pending().await
+    std::future::pending::<()>().await;
 }
 
 /// Writes the payload. A child that does not read it has its reasons.

@@ -226,12 +226,11 @@ fn refusal(status: StatusCode, body: &[u8]) -> String {
 /// `Retry-After` in seconds or as a date.
 fn retry_after_ms(headers: &HeaderMap, now: Timestamp) -> Option<u64> {
     let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
-    let asked = match text.parse::<u64>() {
-        Ok(seconds) => seconds.saturating_mul(1_000),
-        Err(_) => {
-            let at = chrono::DateTime::parse_from_rfc2822(text).ok()?;
-            u64::try_from(Timestamp(at.timestamp_millis()).since(now)).ok()?
-        }
+    let asked = if let Ok(seconds) = text.parse::<u64>() {
+        seconds.saturating_mul(1_000)
+    } else {
+        let at = chrono::DateTime::parse_from_rfc2822(text).ok()?;
+        u64::try_from(Timestamp(at.timestamp_millis()).since(now)).ok()?
     };
     Some(asked.min(RETRY_AFTER_MS_MAX))
 }
