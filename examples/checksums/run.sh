@@ -62,8 +62,8 @@ fi
 echo "$count files; these differ (indented: what ganger says):"
 cat "$work/differences"
 cut -d ' ' -f 1 "$work/differences" | tr -d '\t' | sort -u | while read -r id; do
-    grep -F -- "$id " "$work/names" || true
-    grep -F -- "\"$id\"" "$work/answers" || true
+    grep -a -F -- "$id " "$work/names" || true
+    grep -a -F -- "\"$id\"" "$work/answers" || true
 done
 [ "$status" -eq 0 ] || echo "ganger submit ended with status $status" >&2
 exit 1

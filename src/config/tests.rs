@@ -156,7 +156,7 @@ fn a_later_layer_wins() {
     assert_eq!(config.shedding.first.len(), 2);
     assert_eq!(config.shedding.mode, SheddingMode::Level(2));
     assert_eq!(config.catalog.queues[&QueueName::stored("plan")].slack_ms, [1, 2, 3, 4, 5]);
-    assert!(matches!(config.ledger, LedgerConfig::Sqlite { path, .. } if path == "/d/ganger.db"));
+    assert!(matches!(config.ledger, LedgerConfig::Sqlite { path, .. } if path == std::path::Path::new("/d/ganger.db")));
 }
 
 #[test]
