@@ -273,7 +273,9 @@ fn retry(section: &Section<'_>) -> RetryPolicy {
 
 fn classes(section: &Section<'_>, key: &str) -> Vec<String> {
     let classes = section.texts(key);
-    classes.iter().for_each(|class| check_class(section, key, class));
+    for class in &classes {
+        check_class(section, key, class);
+    }
     classes
 }
 
@@ -335,7 +337,7 @@ fn mcp(section: &Section<'_>, servers: &BTreeSet<String>) -> HandlerSpec {
     let tool = section.optional_text("tool");
     match (&tool, steps) {
         (Some(_), true) => {
-            section.problem("tool", "goes without `mode = \"steps\"`, where the payload names the tools")
+            section.problem("tool", "excludes `mode = \"steps\"`, where the payload names the tools");
         }
         (None, false) => section.problem("tool", "is missing; expected a tool's name, or `mode = \"steps\"`"),
         _ => {}

@@ -99,7 +99,9 @@ pub(super) fn merged(sources: &Sources) -> Result<Value, Vec<Problem>> {
         drop_named_defaults(&mut layers[0]);
     }
     let mut tree = Value::new(None, Map::<String, Value>::new());
-    layers.into_iter().for_each(|layer| layer.lay_over(&mut tree));
+    for layer in layers {
+        layer.lay_over(&mut tree);
+    }
     Ok(tree)
 }
 
@@ -184,7 +186,9 @@ fn read(file: &ConfigFile) -> Result<Layer, Problem> {
         return Err(problem(format!("line {line}, column {column}: {}", error.message())));
     }
     let mut tree = File::from_str(&text, FileFormat::Toml).collect().map_err(|error| problem(error.to_string()))?;
-    tree.values_mut().for_each(|value| stamp(value, &source));
+    for value in tree.values_mut() {
+        stamp(value, &source);
+    }
     Ok(Layer::Tree(tree))
 }
 

@@ -82,7 +82,7 @@ pub struct Config {
 pub struct ServerConfig {
     /// Where the API listens.
     pub listen: SocketAddr,
-    /// The folder of the SQLite ledger and its lock.
+    /// The folder of the `SQLite` ledger and its lock.
     pub data_dir: PathBuf,
     /// This node's name; `None`: generated at start.
     pub node: Option<String>,

@@ -125,13 +125,10 @@ impl<'a> Section<'a> {
     pub(super) fn integer(&self, name: &str, min: u64, max: u64) -> u64 {
         let expected = format!("a whole number from {min} to {max}");
         let Some(found) = self.need(name, &expected) else { return min };
-        match whole(found.value).filter(|number| (min..=max).contains(number)) {
-            Some(number) => number,
-            None => {
-                self.wrong(&found, &expected);
-                min
-            }
-        }
+        whole(found.value).filter(|number| (min..=max).contains(number)).unwrap_or_else(|| {
+            self.wrong(&found, &expected);
+            min
+        })
     }
 
     /// A number above `above`, at most `max`.
@@ -145,13 +142,10 @@ impl<'a> Section<'a> {
             ValueKind::String(text) if is_text_only(found.value) => text.trim().parse().ok(),
             _ => None,
         };
-        match number.filter(|number| *number > above && *number <= max) {
-            Some(number) => number,
-            None => {
-                self.wrong(&found, &expected);
-                max
-            }
-        }
+        number.filter(|number| *number > above && *number <= max).unwrap_or_else(|| {
+            self.wrong(&found, &expected);
+            max
+        })
     }
 
     /// Yes or no.
@@ -198,13 +192,11 @@ impl<'a> Section<'a> {
     }
 
     fn as_text(&self, found: &Found<'_>) -> Option<String> {
-        match &found.value.kind {
-            ValueKind::String(text) => Some(text.clone()),
-            _ => {
-                self.wrong(found, "a text in quotes");
-                None
-            }
+        if let ValueKind::String(text) = &found.value.kind {
+            return Some(text.clone());
         }
+        self.wrong(found, "a text in quotes");
+        None
     }
 
     /// One of a few words.
@@ -265,13 +257,11 @@ impl<'a> Section<'a> {
     pub(super) fn table(&self, name: &str) -> Section<'a> {
         let nothing = || self.context.section(self.key(name), self.origin.clone(), &self.context.nothing);
         let Some(found) = self.find(name) else { return nothing() };
-        match as_table(found.value) {
-            Some(table) => self.context.section(found.key, source(found.value), table),
-            None => {
-                self.wrong(&found, "a table");
-                nothing()
-            }
-        }
+        let Some(table) = as_table(found.value) else {
+            self.wrong(&found, "a table");
+            return nothing();
+        };
+        self.context.section(found.key, source(found.value), table)
     }
 
     /// The tables in a table, by the names that the operator gave them.

@@ -66,7 +66,7 @@ pub(super) fn read(root: &Section<'_>, effective: Effective) -> Option<Config> {
     Some(config)
 }
 
-/// SQLite without Redis, or Postgres with Redis.
+/// `SQLite` without Redis, or Postgres with Redis.
 fn footing(root: &Section<'_>, redis: Option<&RedisConfig>, ledger: Option<&LedgerConfig>) {
     let only = "only two footings exist: a SQLite ledger without Redis, or a Postgres ledger with Redis";
     match (redis, ledger) {
@@ -356,14 +356,11 @@ fn roles(entry: &Section<'_>) -> BTreeSet<Role> {
         (false, true) => {
             let mut roles = BTreeSet::new();
             for word in entry.texts("roles") {
-                match words.iter().find(|(known, _)| *known == word) {
-                    Some((_, role)) => {
-                        roles.insert(*role);
-                    }
-                    None => {
-                        let expected = one_of(words.iter().map(|(known, _)| *known));
-                        entry.problem("roles", format!("{word:?} is no role; expected {expected}"));
-                    }
+                if let Some((_, role)) = words.iter().find(|(known, _)| *known == word) {
+                    roles.insert(*role);
+                } else {
+                    let expected = one_of(words.iter().map(|(known, _)| *known));
+                    entry.problem("roles", format!("{word:?} is no role; expected {expected}"));
                 }
             }
             if roles.is_empty() {

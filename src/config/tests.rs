@@ -156,7 +156,7 @@ fn a_later_layer_wins() {
     assert_eq!(config.shedding.first.len(), 2);
     assert_eq!(config.shedding.mode, SheddingMode::Level(2));
     assert_eq!(config.catalog.queues[&QueueName::stored("plan")].slack_ms, [1, 2, 3, 4, 5]);
-    assert!(matches!(config.ledger, LedgerConfig::Sqlite { path, .. } if path == PathBuf::from("/d/ganger.db")));
+    assert!(matches!(config.ledger, LedgerConfig::Sqlite { path, .. } if path == std::path::Path::new("/d/ganger.db")));
 }
 
 #[test]
@@ -236,7 +236,7 @@ fn bounds_are_held_and_named() {
         (
             "job_types.plan_generation.handler = { mode = 'steps', tool = 'x' }",
             "job_types.plan_generation.handler.tool",
-            "goes without",
+            "excludes `mode",
         ),
     ] {
         let told = problems(text);
@@ -309,4 +309,14 @@ fn what_is_shown_can_be_loaded_again() {
     assert_eq!(again.classify[&TypeName::stored("t")][0].pattern, "*Time\"out*");
     assert_eq!(show(&again, false), show(&config, false));
     assert!(show(&config, true).contains("min = 3  # environment"));
+}
+
+#[test]
+fn the_examples_load() {
+    let checksums = load(include_str!("../../examples/checksums/ganger.toml")).unwrap();
+    let types: Vec<&str> = checksums.catalog.types.keys().map(TypeName::as_str).collect();
+    assert_eq!(types, ["sha256", "sha256_http"]);
+    let bench = load(include_str!("../../examples/bench/ganger.toml")).unwrap();
+    let pool = &bench.catalog.pools[&PoolName::stored("bench-workers")];
+    assert_eq!((pool.min, pool.max, bench.shedding.mode), (64, 64, SheddingMode::Off));
 }

@@ -1,1 +1,310 @@
-//! (being written)
+//! HTTP handlers: a POST for each run.
+//!
+//! The deadline arrives as the invocation's `stop`, so nothing here keeps time but the connecting.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use base64::Engine as _;
+use bytes::Bytes;
+use hmac::Mac as _;
+use reqwest::header::{CONTENT_TYPE, HeaderMap, RETRY_AFTER};
+use reqwest::{Client, Response, StatusCode};
+use serde::Serialize;
+
+use crate::clock::{Clock, SystemClock, Timestamp};
+use crate::job::{Failure, Labels};
+use crate::policy::catalog::Secret;
+
+use super::{Handler, Invocation, Ran};
+
+/// The longest pause that a target can ask for, in milliseconds: a day. Longer is a mistaken header.
+const RETRY_AFTER_MS_MAX: u64 = 24 * 3600 * 1000;
+/// How much of an error's body goes into the message, in bytes: enough to know it again.
+const EXCERPT_BYTES_MAX: usize = 1_024;
+/// What we call ourselves.
+const USER_AGENT: &str = concat!("ganger/", env!("CARGO_PKG_VERSION"));
+
+/// What an HTTP handler is made from.
+#[derive(Debug, Clone)]
+pub struct HttpParams {
+    /// Where to POST.
+    pub url: String,
+    /// The Standard Webhooks secret, when deliveries are to be signed.
+    pub secret: Option<Secret>,
+    /// From [`client`], shared by all handlers.
+    pub client: Client,
+}
+
+/// Posts a job to a URL.
+#[derive(Debug)]
+pub struct HttpHandler {
+    params: HttpParams,
+    clock: Arc<dyn Clock>,
+}
+
+/// The facts of a job, as they are posted.
+#[derive(Serialize)]
+struct Facts<'a> {
+    id: &'a str,
+    #[serde(rename = "type")]
+    job_type: &'a str,
+    queue: &'a str,
+    priority: u8,
+    attempt: u32,
+    fence: i64,
+    labels: &'a Labels,
+    deadline: String,
+}
+
+/// A body, as far as it was read.
+struct Body {
+    bytes: Vec<u8>,
+    is_whole: bool,
+}
+
+/// A client for all HTTP handlers. It follows no redirects, because a payload and its signature are
+/// meant for one host.
+///
+/// # Errors
+/// TLS cannot be set up.
+pub fn client(connect_timeout: Duration) -> reqwest::Result<Client> {
+    // The second and later callers find it installed: that is the same provider.
+    rustls::crypto::ring::default_provider().install_default().unwrap_or_default();
+    Client::builder()
+        .user_agent(USER_AGENT)
+        .redirect(reqwest::redirect::Policy::none())
+        .connect_timeout(connect_timeout)
+        .build()
+}
+
+// === impl HttpHandler ===
+
+impl HttpHandler {
+    /// A handler that posts to `params.url`.
+    #[must_use]
+    pub fn new(params: HttpParams) -> Self {
+        Self { params, clock: Arc::new(SystemClock) }
+    }
+
+    /// The same with another clock.
+    #[must_use]
+    pub fn with_clock(self, clock: Arc<dyn Clock>) -> Self {
+        Self { clock, ..self }
+    }
+
+    async fn post(&self, invocation: &Invocation) -> Ran {
+        let Ok(body) = body(invocation) else {
+            return Ran::failed("bad_payload", "the job's facts cannot be written as JSON");
+        };
+        let id = invocation.id.as_str();
+        let mut request = self
+            .params
+            .client
+            .post(&self.params.url)
+            .header(CONTENT_TYPE, "application/json")
+            .header("Ganger-Job-Id", id)
+            .header("Ganger-Attempt", invocation.attempt)
+            .header("Ganger-Fence", invocation.fence)
+            .header("Idempotency-Key", id)
+            .header("traceparent", traceparent(rand::random(), rand::random()));
+        if let Some(secret) = &self.params.secret {
+            let at = self.clock.now().millis() / 1_000;
+            request = request
+                .header("webhook-id", id)
+                .header("webhook-timestamp", at)
+                .header("webhook-signature", signature(secret, id, at, &body));
+        }
+        match request.body(body).send().await {
+            Ok(response) => self.answer(response, invocation.result_bytes_max).await,
+            Err(error) => unanswered(error),
+        }
+    }
+
+    async fn answer(&self, response: Response, most: usize) -> Ran {
+        let status = response.status();
+        let retry_after_ms = retry_after_ms(response.headers(), self.clock.now());
+        let body = match read(response, most).await {
+            Ok(body) => body,
+            Err(error) => return unanswered(error),
+        };
+        if status.is_success() {
+            if !body.is_whole {
+                return Ran::failed("output_too_large", format!("the reply has more than {most} bytes"));
+            }
+            return Ran::replied(&body.bytes, None, retry_after_ms);
+        }
+        let failure = Failure::new(class_of(status), refusal(status, &body.bytes));
+        // Only JSON can hold an envelope; a page of HTML is of no use as a result.
+        let reply: &[u8] = if body.is_whole { &body.bytes } else { b"" };
+        let ran = Ran::replied(reply, Some(failure), retry_after_ms);
+        match (retry_after_ms, &ran) {
+            (Some(retry_after_ms), Ran::Failed { envelope, .. })
+                if status == StatusCode::TOO_MANY_REQUESTS && envelope.error.is_none() =>
+            {
+                Ran::Deferred { retry_after_ms, reason: refusal(status, &body.bytes) }
+            }
+            _ => ran,
+        }
+    }
+}
+
+#[async_trait]
+impl Handler for HttpHandler {
+    async fn run(&self, invocation: Invocation) -> Ran {
+        tokio::select! {
+            biased;
+            () = invocation.stop.cancelled() => Ran::Stopped,
+            ran = self.post(&invocation) => ran,
+        }
+    }
+}
+
+/// The facts and the payload, which is JSON already and is not read again.
+fn body(invocation: &Invocation) -> serde_json::Result<Bytes> {
+    let facts = serde_json::to_vec(&Facts {
+        id: invocation.id.as_str(),
+        job_type: invocation.job_type.as_str(),
+        queue: invocation.queue.as_str(),
+        priority: invocation.priority.number(),
+        attempt: invocation.attempt,
+        fence: invocation.fence,
+        labels: &invocation.labels,
+        deadline: invocation.deadline.to_string(),
+    })?;
+    let payload: &[u8] = if invocation.payload.is_empty() { b"null" } else { &invocation.payload };
+    Ok([br#"{"job":"#.as_slice(), &facts, br#","payload":"#, payload, b"}"].concat().into())
+}
+
+/// W3C Trace Context, sampled. Its ids must not be zero.
+fn traceparent(trace: u128, span: u64) -> String {
+    format!("00-{:032x}-{:016x}-01", trace.max(1), span.max(1))
+}
+
+/// Standard Webhooks: `v1,` and the base64 of HMAC-SHA256 over `id.timestamp.body`.
+fn signature(secret: &Secret, id: &str, at: i64, body: &[u8]) -> String {
+    let Ok(mut mac) = hmac::Hmac::<sha2::Sha256>::new_from_slice(&secret.0) else {
+        unreachable!("HMAC takes keys of any length");
+    };
+    mac.update(format!("{id}.{at}.").as_bytes());
+    mac.update(body);
+    format!("v1,{}", base64::engine::general_purpose::STANDARD.encode(mac.finalize().into_bytes()))
+}
+
+/// Reads at most a little more than `most` bytes.
+async fn read(mut response: Response, most: usize) -> reqwest::Result<Body> {
+    let mut bytes = Vec::new();
+    while let Some(chunk) = response.chunk().await? {
+        bytes.extend_from_slice(&chunk);
+        if bytes.len() > most {
+            return Ok(Body { bytes, is_whole: false });
+        }
+    }
+    Ok(Body { bytes, is_whole: true })
+}
+
+/// The contract's classes of what is no success.
+fn class_of(status: StatusCode) -> &'static str {
+    match status.as_u16() {
+        408 | 504 => "timeout",
+        429 => "rate_limit",
+        502 | 503 => "temporary_failure",
+        400..=499 => "http_4xx",
+        500.. => "http_5xx",
+        _ => "http_3xx",
+    }
+}
+
+fn refusal(status: StatusCode, body: &[u8]) -> String {
+    let excerpt = String::from_utf8_lossy(&body[..body.len().min(EXCERPT_BYTES_MAX)]).replace('\0', "\u{fffd}");
+    let excerpt = excerpt.trim();
+    if excerpt.is_empty() { format!("HTTP {status}") } else { format!("HTTP {status}: {excerpt}") }
+}
+
+/// `Retry-After` in seconds or as a date.
+fn retry_after_ms(headers: &HeaderMap, now: Timestamp) -> Option<u64> {
+    let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
+    let asked = if let Ok(seconds) = text.parse::<u64>() {
+        seconds.saturating_mul(1_000)
+    } else {
+        let at = chrono::DateTime::parse_from_rfc2822(text).ok()?;
+        u64::try_from(Timestamp(at.timestamp_millis()).since(now)).ok()?
+    };
+    Some(asked.min(RETRY_AFTER_MS_MAX))
+}
+
+/// No answer came, or it broke off.
+fn unanswered(error: reqwest::Error) -> Ran {
+    let class = if error.is_timeout() { "timeout" } else { "connection" };
+    // Without its URL, which may hold a password.
+    Ran::failed(class, Chain(&error.without_url()).to_string())
+}
+
+/// An error and all its causes in one line.
+struct Chain<'a>(&'a dyn std::error::Error);
+
+impl fmt::Display for Chain<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.0)?;
+        let mut cause = self.0.source();
+        while let Some(inner) = cause {
+            write!(f, ": {inner}")?;
+            cause = inner.source();
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn classes_are_the_contracts() {
+        let expected = [
+            (301, "http_3xx"),
+            (400, "http_4xx"),
+            (404, "http_4xx"),
+            (408, "timeout"),
+            (429, "rate_limit"),
+            (500, "http_5xx"),
+            (502, "temporary_failure"),
+            (503, "temporary_failure"),
+            (504, "timeout"),
+            (599, "http_5xx"),
+        ];
+        for (status, class) in expected {
+            assert_eq!(class_of(StatusCode::from_u16(status).unwrap()), class, "{status}");
+        }
+    }
+
+    #[test]
+    fn retry_after_is_seconds_or_a_date() {
+        let read = |text: &str| {
+            let headers = HeaderMap::from_iter([(RETRY_AFTER, text.parse().unwrap())]);
+            retry_after_ms(&headers, Timestamp::parse("1994-11-06T08:49:30Z").unwrap())
+        };
+        assert_eq!(read("2"), Some(2_000));
+        assert_eq!(read("Sun, 06 Nov 1994 08:49:37 GMT"), Some(7_000));
+        assert_eq!(read("Sun, 06 Nov 1994 08:49:00 GMT"), Some(0));
+        assert_eq!(read("99999999999999999999"), None);
+        assert_eq!(read("999999999"), Some(RETRY_AFTER_MS_MAX));
+        assert_eq!(read("soon"), None);
+        assert_eq!(retry_after_ms(&HeaderMap::new(), Timestamp(0)), None);
+    }
+
+    /// The example of the Standard Webhooks' reference libraries.
+    #[test]
+    fn signatures_are_those_of_the_standard() {
+        let key = base64::engine::general_purpose::STANDARD.decode("MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw").unwrap();
+        let signed = signature(&Secret(key), "msg_p5jXN8AQM9LWM0D4loKWxJek", 1_614_265_330, br#"{"test": 2432232314}"#);
+        assert_eq!(signed, "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE=");
+    }
+
+    #[test]
+    fn trace_ids_have_their_full_width() {
+        assert_eq!(traceparent(0, 0), "00-00000000000000000000000000000001-0000000000000001-01");
+    }
+}

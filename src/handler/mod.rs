@@ -47,7 +47,7 @@ pub struct Invocation {
 /// How one run ended, in the handler's view.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Ran {
-    /// It returned. An error inside the envelope still makes it a failure; [`Ran::verdict`] knows.
+    /// It returned, and its envelope names no error.
     Returned {
         /// The result, JSON text, the envelope taken out.
         result: Bytes,
@@ -84,6 +84,30 @@ impl Ran {
     #[must_use]
     pub fn failed(class: impl Into<String>, message: impl Into<String>) -> Self {
         Self::Failed { failure: Failure::new(class, message), retry_after_ms: None, envelope: Box::default() }
+    }
+
+    /// What a handler's reply says. `failure` is what its exit code or status says; an error inside
+    /// the envelope beats it. `retry_after_ms` holds where the envelope says nothing else.
+    #[must_use]
+    pub fn replied(output: &[u8], failure: Option<Failure>, retry_after_ms: Option<u64>) -> Self {
+        let reply = match (envelope::read_reply(output), failure) {
+            (Ok(reply), failure) => (reply, failure),
+            (Err(bad), None) => return Self::Failed { failure: bad, retry_after_ms, envelope: Box::default() },
+            (Err(bad), Some(failure)) => {
+                let message = format!("{}; and {}", failure.message, bad.message);
+                let failure = Failure::new(failure.class, message);
+                return Self::Failed { failure, retry_after_ms, envelope: Box::default() };
+            }
+        };
+        let (envelope::Reply { result, envelope }, failure) = reply;
+        let named = envelope.error.as_ref().map(|error| Failure::new(error.class.clone(), error.message.clone()));
+        match named.or(failure) {
+            None => Self::Returned { result, envelope: Box::new(envelope) },
+            Some(failure) => {
+                let retry_after_ms = envelope.retry_after_ms.or(retry_after_ms);
+                Self::Failed { failure, retry_after_ms, envelope: Box::new(envelope) }
+            }
+        }
     }
 
     /// A plain success.
