@@ -5,6 +5,8 @@
 //! alone, so it ends when the test process does, however that happens; the watchdog then kills the
 //! server and removes the folder.
 
+#![allow(unreachable_pub, reason = "each test binary sees the harness as a private module")]
+
 use std::io::Write as _;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};

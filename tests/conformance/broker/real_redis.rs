@@ -205,7 +205,7 @@ async fn a_server_that_may_evict_is_refused_with_the_command_that_helps() {
     let said = refusal.to_string();
     assert!(!refusal.is_transient() && said.contains("volatile-ttl"), "{said}");
     assert!(said.contains("CONFIG SET maxmemory-policy noeviction"), "{said}");
-    assert!(broker.push(&queue(), &[]).await.is_err());
+    assert!(broker.remove(&queue(), &[(id("a"), 1)]).await.is_err(), "no call gets through");
     command(&redis.url(), &["CONFIG", "SET", "maxmemory-policy", "noeviction"]).await;
     broker.identity().await.unwrap();
 }
@@ -269,7 +269,7 @@ async fn a_server_that_came_back_empty_is_another_one_and_can_be_filled_again() 
     let before = f.broker.identity().await.unwrap();
     f.push(&[f.entry("a", "fast", 1)]).await;
     redis.kill();
-    assert!(f.broker.push(&queue(), &[]).await.unwrap_err().is_transient());
+    assert!(f.broker.remove(&queue(), &[(id("a"), 1)]).await.unwrap_err().is_transient());
     redis.restart_empty().await;
     for _ in 0..3 {
         let refusal = f.broker.claim(&f.request(&["fast"], 1)).await.unwrap_err();
@@ -372,7 +372,7 @@ async fn the_subscription_comes_back_with_the_server() {
 async fn the_estimated_clock_is_the_servers() {
     let f = Fixture::redis().await;
     let before = f.now().await;
-    f.push(&[]).await;
+    f.push(&[f.entry("a", "fast", 1)]).await;
     let estimate = f.broker.now_ms();
     let after = f.now().await;
     // Half of a round trip and the rounding to milliseconds are the estimate's uncertainty.

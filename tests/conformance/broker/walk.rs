@@ -91,6 +91,12 @@ impl Side<'_> {
         broker.open(&[fixture::queue()]).await.unwrap();
     }
 
+    /// Ids of their own in every epoch: locks outlive a rebuild in Redis, and whoever takes one over is
+    /// suspect, while the in-process broker has no locks.
+    fn name(&self, id: usize) -> String {
+        format!("j{}-{id}", self.epoch)
+    }
+
     fn lease(&self, which: usize, spoilt: bool) -> LeaseRef {
         let mut lease = match self.seen.len() {
             0 => fixture::lease_ref("j0", 1, 1),
@@ -114,7 +120,7 @@ impl Side<'_> {
                     clean_until_ms: if is_clean { now + HOUR } else { 0 },
                     counters: Counters { crashes: u32::from(!is_clean), ..Counters::default() },
                     keyed: id % 2 == 0,
-                    ..fixture.entry(&format!("j{id}"), LANES[lane], score)
+                    ..fixture.entry(&self.name(id), LANES[lane], score)
                 };
                 Answer::Pushed(fixture.push(&[push.clone(), push]).await)
             }
@@ -153,7 +159,7 @@ impl Side<'_> {
                 Answer::Reaped(reaped)
             }
             Step::Remove { id, seq } => {
-                let name = fixture::id(&format!("j{id}"));
+                let name = fixture::id(&self.name(id));
                 Answer::Removed(broker.remove(&queue, &[(name, seq)]).await.unwrap())
             }
             Step::Pause { lane, paused } => {
@@ -171,7 +177,7 @@ impl Side<'_> {
     async fn picture(&self) -> Picture {
         let broker = &self.fixture.broker;
         let depth = self.fixture.depth(&LANES).await;
-        let ids: Vec<_> = (0..IDS).map(|n| fixture::id(&format!("j{n}"))).collect();
+        let ids: Vec<_> = (0..IDS).map(|n| fixture::id(&self.name(n))).collect();
         let mut views = broker.inspect(&fixture::queue(), &ids).await.unwrap();
         for lease in views.iter_mut().flatten().filter_map(|view| view.lease.as_mut()) {
             lease.claimed_at_ms = 0;
