@@ -197,8 +197,8 @@ impl RedisBroker {
 fn place(url: &str) -> String {
     let Ok(mut parsed) = url::Url::parse(url) else { return "redis".to_owned() };
     // Both fail only for URLs that cannot carry credentials.
-    drop(parsed.set_username(""));
-    drop(parsed.set_password(None));
+    parsed.set_username("").unwrap_or_default();
+    parsed.set_password(None).unwrap_or_default();
     parsed.set_query(None);
     parsed.to_string()
 }
