@@ -84,7 +84,12 @@ pub(super) async fn submit(State(api): State<Api>, request: Request) -> Result<R
             Err(problem) => places.push((place, Some(problem))),
         }
     }
-    let mut results = if submits.is_empty() { Vec::new() } else { api.engine.submit(submits).await }.into_iter();
+    let engine = api.engine.clone();
+    let results = match submits.is_empty() {
+        true => Vec::new(),
+        false => api.whole(async move { engine.submit(submits).await }).await?,
+    };
+    let mut results = results.into_iter();
     let answers: Vec<ItemAnswer> = places
         .into_iter()
         .map(|(place, refused)| {

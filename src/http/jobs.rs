@@ -36,7 +36,9 @@ pub(super) async fn submit(State(api): State<Api>, request: Request) -> Answer {
     let received = body::read(&api.budget, request, &limit).await?;
     kind?;
     let submit = submit::single(&headers, &received.bytes)?;
-    let submitted = api.engine.submit(vec![submit]).await.pop().unwrap_or(Err(Refusal::Stopping))?;
+    let engine = api.engine.clone();
+    let mut submitted = api.whole(async move { engine.submit(vec![submit]).await }).await?;
+    let submitted = submitted.pop().unwrap_or(Err(Refusal::Stopping))?;
     submitted_answer(&api, submitted).await
 }
 
@@ -136,14 +138,18 @@ struct Nothing {}
 pub(super) async fn cancel(State(api): State<Api>, Named(id): Named, request: Request) -> Answer {
     let id = params::job_id(&id)?;
     body::order::<Nothing>(&api.budget, request).await?;
-    Ok(answer::ok(&JobBody::of(&api.engine.cancel(&id).await?)))
+    let engine = api.engine.clone();
+    let view = api.whole(async move { engine.cancel(&id).await }).await??;
+    Ok(answer::ok(&JobBody::of(&view)))
 }
 
 /// `POST /v1/jobs/{id}/retry`
 pub(super) async fn retry(State(api): State<Api>, Named(id): Named, request: Request) -> Answer {
     let id = params::job_id(&id)?;
     body::order::<Nothing>(&api.budget, request).await?;
-    Ok(answer::ok(&JobBody::of(&api.engine.retry(&id).await?)))
+    let engine = api.engine.clone();
+    let view = api.whole(async move { engine.retry(&id).await }).await??;
+    Ok(answer::ok(&JobBody::of(&view)))
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -168,7 +174,8 @@ pub(super) async fn replay(State(api): State<Api>, Named(id): Named, request: Re
     };
     let replay: Replay = body::optional_json(&api.budget, request, &limit).await?;
     let payload = replay.payload.map(|payload| Bytes::from(Box::<str>::from(payload).into_string()));
-    let view = api.engine.replay(&id, payload).await?;
+    let engine = api.engine.clone();
+    let view = api.whole(async move { engine.replay(&id, payload).await }).await??;
     Ok(with_location(answer::ok(&JobBody::of(&view)), &view.job.spec.id))
 }
 
@@ -181,7 +188,8 @@ struct Deleted<'a> {
 /// `DELETE /v1/jobs/{id}`
 pub(super) async fn delete(State(api): State<Api>, Named(id): Named) -> Answer {
     let id = params::job_id(&id)?;
-    api.engine.delete(&id).await?;
+    let (engine, doomed) = (api.engine.clone(), id.clone());
+    api.whole(async move { engine.delete(&doomed).await }).await??;
     Ok(answer::ok(&Deleted { id: id.as_str(), deleted: true }))
 }
 

@@ -18,12 +18,14 @@ mod serve;
 mod submit;
 mod wire;
 
+use std::future::Future;
 use std::sync::Arc;
 
 use axum::Router;
 use axum::middleware::from_fn_with_state;
 use axum::routing::{get, post};
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 use tower_http::catch_panic::CatchPanicLayer;
 
 use crate::engine::Engine;
@@ -64,6 +66,18 @@ struct Api {
     version: &'static str,
     stop: CancellationToken,
     budget: body::Budget,
+    orders: TaskTracker,
+}
+
+impl Api {
+    /// Carries out what changes something to its end, even when the client has gone away meanwhile:
+    /// hyper drops a request with its connection, and half an order would have to be repaired.
+    async fn whole<T: Send + 'static>(&self, order: impl Future<Output = T> + Send + 'static) -> Result<T, Problem> {
+        self.orders.spawn(order).await.map_err(|error| {
+            tracing::error!(error = %error, "An order of the API broke off");
+            Problem::internal()
+        })
+    }
 }
 
 /// All routes.
@@ -75,6 +89,7 @@ pub fn router(state: ApiState) -> Router {
         version: state.version,
         stop: state.stop,
         budget: body::Budget::default(),
+        orders: TaskTracker::new(),
     };
     Router::new()
         .route("/v1/jobs", get(jobs::list).post(jobs::submit))

@@ -123,14 +123,16 @@ async fn pause_scope(api: &Api, scope: Scope, caller: Caller, request: Request) 
     let words: Words = body::order(&api.budget, request).await?;
     let by = by(words.by, caller)?;
     let reason = bounded("reason", words.reason.unwrap_or_default())?;
-    Ok(api.engine.pause(&scope, &by, &reason).await?)
+    let engine = api.engine.clone();
+    api.whole(async move { engine.pause(&scope, &by, &reason).await }).await?.map_err(Problem::from)
 }
 
 /// `POST /v1/queues/{q}/resume`
 pub(super) async fn resume(State(api): State<Api>, Named(name): Named, request: Request) -> Answer {
     let queue = queue_name(&api, &name)?;
     body::order::<Words>(&api.budget, request).await?;
-    api.engine.resume(&Scope::Queue(queue.clone())).await?;
+    let (engine, scope) = (api.engine.clone(), Scope::Queue(queue.clone()));
+    api.whole(async move { engine.resume(&scope).await }).await??;
     queue_answer(&api, &queue).await
 }
 
@@ -156,8 +158,10 @@ pub(super) async fn drain(
     }
     let by = by(words.by, caller)?;
     let reason = bounded("reason", words.reason.unwrap_or_default())?;
+    let (engine, drying) = (api.engine.clone(), queue.clone());
+    let drain = async move { engine.drain(&drying, &by, &reason, Duration::from_secs(wait_s)).await };
     let drained = tokio::select! {
-        drained = api.engine.drain(&queue, &by, &reason, Duration::from_secs(wait_s)) => drained?,
+        drained = api.whole(drain) => drained??,
         // The pause stands or is about to; another node can go on waiting.
         () = api.stop.cancelled() => return Err(Refusal::Stopping.into()),
     };
@@ -178,7 +182,8 @@ pub(super) async fn purge(
 ) -> Answer {
     let queue = queue_name(&api, &name)?;
     let said: Name = body::order(&api.budget, request).await?;
-    let cancelled = api.engine.purge(&queue, &by(said.by, caller)?).await?;
+    let (engine, by) = (api.engine.clone(), by(said.by, caller)?);
+    let cancelled = api.whole(async move { engine.purge(&queue, &by).await }).await??;
     Ok(answer::ok(&PurgedBody { cancelled }))
 }
 
@@ -222,7 +227,8 @@ pub(super) async fn pause_type(
 pub(super) async fn resume_type(State(api): State<Api>, Named(name): Named, request: Request) -> Answer {
     let job_type = type_name(&api, &name)?;
     body::order::<Words>(&api.budget, request).await?;
-    api.engine.resume(&Scope::Type(job_type.clone())).await?;
+    let (engine, scope) = (api.engine.clone(), Scope::Type(job_type.clone()));
+    api.whole(async move { engine.resume(&scope).await }).await??;
     type_answer(&api, &job_type).await
 }
 
