@@ -22,10 +22,11 @@ const SERVER_DEFAULT: &str = "http://127.0.0.1:7521";
 const CONNECT_TIME: Duration = Duration::from_secs(5);
 
 /// A usual answer takes no longer; calls that wait say so.
-const ANSWER_TIME: Duration = Duration::from_secs(60);
+const ANSWER_TIME: Duration = Duration::from_mins(1);
 
 /// The flags of every command that asks a server.
 #[derive(Debug, Clone, clap::Args)]
+#[expect(clippy::doc_markdown, reason = "these are help texts, which a terminal shows as they are")]
 pub(super) struct ClientArgs {
     /// The server, or several separated by commas that are tried in turn [default: http://127.0.0.1:7521].
     #[arg(long, env = "GANGER_SERVER", value_name = "URL", global = true)]

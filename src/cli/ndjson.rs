@@ -35,6 +35,7 @@ pub(super) struct Plan {
     /// Stands in where a line has no type.
     pub(super) job_type: Option<String>,
     /// Whether to wait, and how long.
+    #[expect(clippy::option_option, reason = "it comes as clap reads it")]
     pub(super) wait: Option<Option<Duration>>,
     /// How long failures in a row are borne.
     pub(super) retry_for: Duration,
@@ -98,14 +99,14 @@ struct Tally {
 
 impl Tally {
     fn words(&self, waiting: bool) -> String {
-        let mut words = format!("{} accepted, {} refused", self.accepted, self.refused + self.put_off);
+        let mut words = vec![format!("{} accepted", self.accepted), format!("{} refused", self.refused + self.put_off)];
         if self.unanswered > 0 {
-            words += &format!(", {} without an answer", self.unanswered);
+            words.push(format!("{} without an answer", self.unanswered));
         }
         if waiting {
-            words += &format!(", {} finished of which {} succeeded", self.rested, self.succeeded);
+            words.push(format!("{} finished of which {} succeeded", self.rested, self.succeeded));
         }
-        words
+        words.join(", ")
     }
 
     fn status(&self, waiting: bool) -> i32 {

@@ -4,6 +4,10 @@ use super::*;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use tokio_util::sync::CancellationToken;
+
+use crate::http::Params;
+
 fn members(text: &str, job_type: Option<&str>) -> Value {
     serde_json::from_str(&prepare(text.as_bytes(), job_type).unwrap()).unwrap()
 }
@@ -52,7 +56,7 @@ fn the_exit_status_says_the_worst() {
 }
 
 /// A server that refuses the first request for load and takes half of the second.
-async fn moody(body: String, calls: Arc<AtomicUsize>) -> axum::response::Response {
+fn moody(body: String, calls: &AtomicUsize) -> axum::response::Response {
     use axum::http::StatusCode;
     use axum::response::IntoResponse;
     let call = calls.fetch_add(1, Ordering::SeqCst);
@@ -77,12 +81,12 @@ async fn what_was_put_off_is_sent_again_and_order_is_kept() {
     rustls::crypto::ring::default_provider().install_default().ok();
     let calls = Arc::new(AtomicUsize::new(0));
     let counted = Arc::clone(&calls);
-    let route = axum::routing::post(move |body: String| moody(body, Arc::clone(&counted)));
+    let route = axum::routing::post(move |body: String| std::future::ready(moody(body, &counted)));
     let router = axum::Router::new().route("/v1/jobs/batch", route);
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let servers = format!("http://127.0.0.1:1,http://{}", listener.local_addr().unwrap());
     let mut server = tokio::task::JoinSet::new();
-    server.spawn(crate::http::serve(listener, router, Default::default(), Default::default()));
+    server.spawn(crate::http::serve(listener, router, CancellationToken::new(), Params::default()));
 
     let client = Client::for_servers(&servers, None).unwrap();
     let line = |number, id: &str| Line { number, submit: Ok(json!({ "id": id }).to_string()) };

@@ -6,6 +6,7 @@ use crate::app::{self, ExitStatus, ServeOptions};
 
 /// The flags that say which configuration is in force.
 #[derive(Debug, Clone, clap::Args)]
+#[expect(clippy::doc_markdown, reason = "these are help texts, which a terminal shows as they are")]
 pub(super) struct ConfigArgs {
     /// A configuration file; may be given several times, later files win.
     #[arg(long = "config", value_name = "FILE")]

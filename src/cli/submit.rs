@@ -57,6 +57,7 @@ pub(super) struct Args {
     ndjson: Option<String>,
     /// Wait until all is at rest, at most this long when a time is given, and fail unless all succeeded.
     #[arg(long, value_name = "TIME", num_args = 0..=1, value_parser = parse_duration)]
+    #[expect(clippy::option_option, reason = "this is how clap tells a flag without a value from none")]
     wait: Option<Option<Duration>>,
     /// Go on trying this long while no server answers or all refuse for load (with --ndjson or --wait).
     #[arg(long, value_name = "TIME", value_parser = parse_duration, default_value = "2m")]

@@ -85,10 +85,8 @@ pub(super) async fn submit(State(api): State<Api>, request: Request) -> Result<R
         }
     }
     let engine = api.engine.clone();
-    let results = match submits.is_empty() {
-        true => Vec::new(),
-        false => api.whole(async move { engine.submit(submits).await }).await?,
-    };
+    let results =
+        if submits.is_empty() { Vec::new() } else { api.whole(async move { engine.submit(submits).await }).await? };
     let mut results = results.into_iter();
     let answers: Vec<ItemAnswer> = places
         .into_iter()

@@ -17,7 +17,7 @@ use crate::job::JobId;
 const CONFIG: &str = include_str!("../../../examples/bench/ganger.toml");
 
 /// A daemon that is not ready by then will not be; Postgres may have to make its schema first.
-const START_TIME: Duration = Duration::from_secs(60);
+const START_TIME: Duration = Duration::from_mins(1);
 
 /// A daemon stops within its own bound, which is shorter than this.
 const STOP_TIME: Duration = Duration::from_secs(40);

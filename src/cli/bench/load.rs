@@ -21,7 +21,7 @@ const LOOK: Duration = Duration::from_millis(20);
 const TICK: Duration = Duration::from_millis(2);
 
 /// A queue in which nothing moves for this long is stuck: paused, or without workers.
-const STUCK: Duration = Duration::from_secs(60);
+const STUCK: Duration = Duration::from_mins(1);
 
 /// The most jobs of a page.
 const PAGE: usize = 1_000;

@@ -16,7 +16,7 @@ use crate::job::JobId;
 use self::child::Child;
 use self::load::{Load, Rates};
 use super::client::{Client, ClientArgs};
-use super::failure::{DONE, Outcome};
+use super::failure::{DONE, Failure, Outcome};
 use super::output::{self, Format};
 
 /// How jobs are submitted.
@@ -82,7 +82,11 @@ impl Args {
         let child = Child::start(self.redis_url.as_deref(), self.database_url.as_deref()).await?;
         output::talk(&format!("measuring a daemon of its own at {}", child.server()));
         let outcome = match Client::for_servers(child.server(), None) {
-            Ok(client) => self.measure(&client).await,
+            Ok(client) => tokio::select! {
+                outcome = self.measure(&client) => outcome,
+                // An interrupt must not leave the daemon and its folder behind.
+                _ = tokio::signal::ctrl_c() => Err(Failure::failed("interrupted")),
+            },
             Err(failure) => Err(failure),
         };
         child.stop().await;
