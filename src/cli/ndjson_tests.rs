@@ -56,7 +56,7 @@ fn the_exit_status_says_the_worst() {
 }
 
 /// A server that refuses the first request for load and takes half of the second.
-fn moody(body: String, calls: &AtomicUsize) -> axum::response::Response {
+fn moody(body: &str, calls: &AtomicUsize) -> axum::response::Response {
     use axum::http::StatusCode;
     use axum::response::IntoResponse;
     let call = calls.fetch_add(1, Ordering::SeqCst);
@@ -81,7 +81,7 @@ async fn what_was_put_off_is_sent_again_and_order_is_kept() {
     rustls::crypto::ring::default_provider().install_default().ok();
     let calls = Arc::new(AtomicUsize::new(0));
     let counted = Arc::clone(&calls);
-    let route = axum::routing::post(move |body: String| std::future::ready(moody(body, &counted)));
+    let route = axum::routing::post(move |body: String| std::future::ready(moody(&body, &counted)));
     let router = axum::Router::new().route("/v1/jobs/batch", route);
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let servers = format!("http://127.0.0.1:1,http://{}", listener.local_addr().unwrap());
