@@ -57,18 +57,22 @@ pub(super) async fn ledger(
 
 async fn open(config: &Config, migrate: bool, clock: Arc<dyn Clock>) -> Result<Arc<dyn Ledger>, LedgerError> {
     match &config.ledger {
-        LedgerConfig::Sqlite { path, pool_size, .. } => {
-            let params = SqliteParams { readers: *pool_size, ..SqliteParams::default() };
+        LedgerConfig::Sqlite { path, timeout_ms, .. } => {
+            let params = SqliteParams { timeout_ms: *timeout_ms, ..SqliteParams::default() };
             Ok(Arc::new(SqliteLedger::open(path, params, clock).await?))
         }
         LedgerConfig::Postgres { url, pool_size, timeout_ms } => {
             if migrate {
                 postgres::migrate(url.expose()).await?;
             }
-            let params = PostgresParams { pool_size: *pool_size, timeout_ms: *timeout_ms };
-            Ok(Arc::new(PostgresLedger::connect(url.expose(), params).await?))
+            Ok(Arc::new(PostgresLedger::connect(url.expose(), postgres_params(*pool_size, *timeout_ms)).await?))
         }
     }
+}
+
+/// A pool of the size that was configured.
+pub(super) fn postgres_params(pool_size: usize, timeout_ms: u64) -> PostgresParams {
+    PostgresParams { pool_size: u32::try_from(pool_size).unwrap_or(u32::MAX), timeout_ms }
 }
 
 /// Makes the broker; a Redis one gets its subscriber as a service.

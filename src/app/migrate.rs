@@ -1,8 +1,13 @@
 //! `ganger migrate`: the schema of the ledger.
 
+use std::sync::Arc;
+
+use crate::clock::SystemClock;
 use crate::config::LedgerConfig;
+use crate::ledger::sqlite::{SqliteLedger, SqliteParams};
 use crate::ledger::{LedgerError, postgres, sqlite};
 
+use super::adapters::postgres_params;
 use super::{FAILED, Failure, ServeOptions, UNREACHABLE};
 
 /// One migration, for people.
@@ -30,7 +35,8 @@ pub async fn migrate_up(options: &ServeOptions) -> Result<Vec<MigrationRow>, Fai
     match &config.ledger {
         LedgerConfig::Sqlite { path, .. } => {
             let _held = super::data_dir::take(&config.server.data_dir)?;
-            sqlite::migrate(path).await.map_err(failure)?;
+            let clock = Arc::new(SystemClock);
+            SqliteLedger::open(path, SqliteParams::default(), clock).await.map_err(failure)?.close().await;
         }
         LedgerConfig::Postgres { url, .. } => postgres::migrate(url.expose()).await.map_err(failure)?,
     }
@@ -45,7 +51,9 @@ pub async fn migrate_status(options: &ServeOptions) -> Result<Vec<MigrationRow>,
     let config = options.load()?;
     let rows = match &config.ledger {
         LedgerConfig::Sqlite { path, .. } => sqlite::migration_status(path).await,
-        LedgerConfig::Postgres { url, .. } => postgres::migration_status(url.expose()).await,
+        LedgerConfig::Postgres { url, pool_size, timeout_ms } => {
+            postgres::migration_status(url.expose(), postgres_params(*pool_size, *timeout_ms)).await
+        }
     };
     let rows = rows.map_err(failure)?.into_iter();
     Ok(rows.map(|row| MigrationRow { version: row.version, name: row.name, applied: row.applied }).collect())

@@ -12,7 +12,7 @@ use std::path::PathBuf;
 
 use crate::config::{Config, ConfigErrors, Flags, Sources, show};
 
-pub use migrate::{migrate_status, migrate_up};
+pub use migrate::{MigrationRow, migrate_status, migrate_up};
 pub use serve::serve;
 
 /// Exit status: something failed.

@@ -38,7 +38,7 @@ struct Signals {
 ///
 /// # Errors
 /// Why it could not start, or which service failed.
-pub async fn serve(options: ServeOptions, announce: impl Fn(SocketAddr)) -> Result<(), Failure> {
+pub async fn serve(options: ServeOptions, announce: impl Fn(SocketAddr) -> std::io::Result<()>) -> Result<(), Failure> {
     let config = options.load()?;
     start_log(&config)?;
     let mut signals = signals().map_err(|error| Failure::new(FAILED, format!("cannot listen to signals: {error}")))?;
@@ -86,7 +86,11 @@ pub async fn serve(options: ServeOptions, announce: impl Fn(SocketAddr)) -> Resu
     #[expect(clippy::disallowed_methods, reason = "awaited below; it must outlive the services")]
     let api = tokio::spawn(http::serve(listener, http::router(state), stop_http.clone(), params));
     supervisor.enter(Phase::Running);
-    announce(address);
+    // Whoever does not read the line finds the address in the log.
+    if let Err(error) = announce(address) {
+        tracing::warn!("The ready line could not be written: {error}");
+    }
+    tracing::info!("Listening on http://{address}");
 
     let failed = run(&options, &config, &engine, &supervisor, &mut signals).await;
     let leaving = leave(&engine, &supervisor, api, &stop_http, Duration::from_millis(config.shutdown.soft_ms));
@@ -108,8 +112,12 @@ async fn run(
     loop {
         tokio::select! {
             words = supervisor.failed() => return Some(words),
-            () = signals.stop() => return None,
-            _ = signals.hangup.recv() => reload(options, config, engine),
+            hangup = signals.next() => {
+                if !hangup {
+                    return None;
+                }
+                reload(options, config, engine);
+            }
         }
     }
 }
@@ -162,9 +170,15 @@ fn signals() -> std::io::Result<Signals> {
 impl Signals {
     /// Returns when the process is told to leave.
     async fn stop(&mut self) {
+        while self.next().await {}
+    }
+
+    /// Waits for a signal: true to reload, false to leave.
+    async fn next(&mut self) -> bool {
         tokio::select! {
-            _ = self.terminate.recv() => {}
-            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => false,
+            _ = self.interrupt.recv() => false,
+            _ = self.hangup.recv() => true,
         }
     }
 }

@@ -32,15 +32,13 @@ enum Action {
 }
 
 impl Args {
-    pub(super) async fn run(self) -> Outcome {
-        let status = match self.action {
-            Action::Check(config) => app::config_check(config.into_options(false)).await,
-            Action::Show { config, origins } => app::config_show(config.into_options(false), origins).await,
-            Action::Default => {
-                output::data(app::config_default())?;
-                return Ok(DONE);
-            }
+    pub(super) fn run(self) -> Outcome {
+        let text = match self.action {
+            Action::Check(config) => app::config_check(&config.into_options(false))?,
+            Action::Show { config, origins } => app::config_show(&config.into_options(false), origins)?,
+            Action::Default => crate::config::DEFAULT_TOML.to_owned(),
         };
-        Ok(status.0)
+        output::data(&text)?;
+        Ok(DONE)
     }
 }

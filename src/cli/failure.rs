@@ -58,6 +58,12 @@ impl Failure {
     }
 }
 
+impl From<crate::app::Failure> for Failure {
+    fn from(failure: crate::app::Failure) -> Self {
+        Self::new(i32::from(failure.status), failure.message)
+    }
+}
+
 impl From<io::Error> for Failure {
     /// An error of our own output.
     fn from(error: io::Error) -> Self {

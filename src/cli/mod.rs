@@ -24,8 +24,6 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use crate::app::ExitStatus;
-
 use self::failure::{FAILED, Outcome};
 
 /// A job queue and worker daemon that loses nothing it has accepted.
@@ -94,9 +92,9 @@ fn code(status: i32) -> ExitCode {
 
 async fn run(command: Command) -> i32 {
     let outcome: Outcome = match command {
-        Command::Serve(args) => return status(args.run().await),
-        Command::Config(args) => args.run().await,
-        Command::Migrate(args) => return status(args.run().await),
+        Command::Serve(args) => args.run().await,
+        Command::Config(args) => args.run(),
+        Command::Migrate(args) => args.run().await,
         Command::Submit(args) => args.run().await,
         Command::Jobs(args) => args.run().await,
         Command::Queues(args) => args.run().await,
@@ -114,10 +112,6 @@ async fn run(command: Command) -> i32 {
             failure.status()
         }
     }
-}
-
-fn status(ExitStatus(status): ExitStatus) -> i32 {
-    status
 }
 
 #[cfg(test)]

@@ -2,7 +2,10 @@
 
 use std::path::PathBuf;
 
-use crate::app::{self, ExitStatus, ServeOptions};
+use crate::app::{self, ServeOptions};
+
+use super::failure::{DONE, Failure, Outcome};
+use super::output;
 
 /// The flags that say which configuration is in force.
 #[derive(Debug, Clone, clap::Args)]
@@ -49,7 +52,9 @@ pub(super) struct Args {
 }
 
 impl Args {
-    pub(super) async fn run(self) -> ExitStatus {
-        app::serve(self.config.into_options(self.migrate)).await
+    pub(super) async fn run(self) -> Outcome {
+        let announce = |address| output::data(&format!("listening on http://{address}"));
+        let options = self.config.into_options(self.migrate);
+        Box::pin(app::serve(options, announce)).await.map_err(Failure::from).map(|()| DONE)
     }
 }

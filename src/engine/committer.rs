@@ -138,7 +138,7 @@ fn resolve(
 ) -> BoxFuture<'_, (Vec<AcceptAnswer>, Vec<Outcome>)> {
     Box::pin(async move {
         let (settles, afters): (Vec<_>, Vec<_>) = outcomes.into_iter().map(Outcome::into_parts).unzip();
-        let mut batch = Batch { accepts, settles };
+        let batch = Batch { accepts, settles };
         let mut repeats = 0;
         let error = loop {
             let started = Instant::now();

@@ -159,7 +159,7 @@ pub(super) async fn drain(
     let by = by(words.by, caller)?;
     let reason = bounded("reason", words.reason.unwrap_or_default())?;
     let (engine, drying) = (api.engine.clone(), queue.clone());
-    let drain = async move { engine.drain(&drying, &by, &reason, Duration::from_secs(wait_s)).await };
+    let drain = async move { engine.drain_queue(&drying, &by, &reason, Duration::from_secs(wait_s)).await };
     let drained = tokio::select! {
         drained = api.whole(drain) => drained??,
         // The pause stands or is about to; another node can go on waiting.
