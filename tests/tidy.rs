@@ -141,7 +141,9 @@ fn imports_point_down_only() {
 fn vocabulary_and_policies_are_pure() {
     for folder in ["src/job", "src/policy"] {
         for (file, text) in files(folder, ".rs") {
-            for word in ["async ", ".await", "tokio::", "SystemTime", "Instant", "rand::", "std::fs", "std::net", "std::env"] {
+            for word in
+                ["async ", ".await", "tokio::", "SystemTime", "Instant", "rand::", "std::fs", "std::net", "std::env"]
+            {
                 assert!(!code(&text).contains(word), "{file} has `{word}`: time and chance are arguments here");
             }
         }
@@ -153,9 +155,10 @@ fn vocabulary_and_policies_are_pure() {
 #[test]
 fn nothing_is_left_over() {
     let marks = ["TODO", "FIXME", "XXX", "todo!(", "unimplemented!(", "#[ignore"];
-    for (file, text) in ["src", "tests", "examples", "scripts"].iter().flat_map(|folder| {
-        [".rs", ".lua", ".sql", ".sh", ".toml"].iter().flat_map(move |ending| files(folder, ending))
-    }) {
+    for (file, text) in ["src", "tests", "examples", "scripts"]
+        .iter()
+        .flat_map(|folder| [".rs", ".lua", ".sql", ".sh", ".toml"].iter().flat_map(move |ending| files(folder, ending)))
+    {
         if file == "tests/tidy.rs" {
             continue;
         }

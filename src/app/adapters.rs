@@ -29,11 +29,7 @@ use super::{CONFIGURATION, FAILED, Failure, UNREACHABLE};
 const RETRY_PAUSE: Duration = Duration::from_millis(500);
 
 /// Opens the ledger. An unreachable one is tried again for `startup.wait_ms`.
-pub(super) async fn ledger(
-    config: &Config,
-    migrate: bool,
-    clock: Arc<dyn Clock>,
-) -> Result<Arc<dyn Ledger>, Failure> {
+pub(super) async fn ledger(config: &Config, migrate: bool, clock: Arc<dyn Clock>) -> Result<Arc<dyn Ledger>, Failure> {
     let end = Instant::now() + Duration::from_millis(config.startup.wait_ms);
     let mut told = false;
     loop {

@@ -213,7 +213,8 @@ fn engine_params(config: &Config) -> EngineParams {
     let tail = format!("{:06x}", rand::random_range(0..0x0100_0000));
     let host = config.server.node.clone().or(host).unwrap_or_else(|| "node".to_owned());
     // Names hold letters, digits and a few signs; a host may be called anything.
-    let host: String = host.chars().map(|c| if c.is_ascii_alphanumeric() || "._-".contains(c) { c } else { '-' }).collect();
+    let host: String =
+        host.chars().map(|c| if c.is_ascii_alphanumeric() || "._-".contains(c) { c } else { '-' }).collect();
     let id = NodeId::new(&format!("{host}.{tail}")).unwrap_or_else(|_| NodeId::stored(&format!("node.{tail}")));
     EngineParams {
         node_name: config.server.node.clone().unwrap_or_else(|| id.to_string()),

@@ -81,9 +81,11 @@ async fn commit(core: &Core, jobs: Vec<NewJob>) -> Vec<AcceptAnswer> {
 
 fn conclude(job: &NewJob, answer: AcceptAnswer) -> Result<Submitted, Refusal> {
     match answer? {
-        Entry::Created(job) => {
-            Ok(Submitted { id: job.spec.id.clone(), fate: Fate::Created, job: Some(Box::new(Arc::unwrap_or_clone(job))) })
-        }
+        Entry::Created(job) => Ok(Submitted {
+            id: job.spec.id.clone(),
+            fate: Fate::Created,
+            job: Some(Box::new(Arc::unwrap_or_clone(job))),
+        }),
         Entry::Existing(Accepted::Existing { id, same: true, at_rest }) => {
             Ok(Submitted { id, fate: if at_rest { Fate::Cached } else { Fate::Active }, job: None })
         }
@@ -94,7 +96,9 @@ fn conclude(job: &NewJob, answer: AcceptAnswer) -> Result<Submitted, Refusal> {
             };
             Err(Refusal::Conflict { key, id })
         }
-        Entry::Existing(Accepted::Created { .. }) => Ok(Submitted { id: job.id.clone(), fate: Fate::Created, job: None }),
+        Entry::Existing(Accepted::Created { .. }) => {
+            Ok(Submitted { id: job.id.clone(), fate: Fate::Created, job: None })
+        }
     }
 }
 
@@ -237,7 +241,9 @@ fn labels(labels: crate::job::Labels) -> Result<crate::job::Labels, Refusal> {
             return bad(format!("has the name {label:?}, which {why}"));
         }
         if value.len() > NAME_BYTES_MAX || value.chars().any(char::is_control) {
-            return bad(format!("has a value of {label:?} that is longer than {NAME_BYTES_MAX} bytes or has control characters"));
+            return bad(format!(
+                "has a value of {label:?} that is longer than {NAME_BYTES_MAX} bytes or has control characters"
+            ));
         }
     }
     Ok(labels)

@@ -81,7 +81,8 @@ pub(super) async fn retry(core: &Core, id: &JobId) -> Result<JobView> {
     let job = row(core, id).await?;
     let catalog = core.catalog();
     let now = core.clock.now();
-    let score = catalog.queues.get(&job.spec.queue).map_or(now.millis(), |queue| order::score(queue, job.spec.priority, now));
+    let score =
+        catalog.queues.get(&job.spec.queue).map_or(now.millis(), |queue| order::score(queue, job.spec.priority, now));
     match carry_out(core, Order::Revive { id: id.clone(), score }).await? {
         Ordered::Done { seq } => pusher::push_again(core, seq).await,
         Ordered::Unknown => return Err(unknown_job(id)),
@@ -105,7 +106,8 @@ pub(super) async fn replay(core: &Core, id: &JobId, payload: Option<Bytes>) -> R
     let value: Value = serde_json::from_slice(&payload)
         .map_err(|error| Refusal::BadField { field: "payload", reason: format!("cannot be read: {error}") })?;
     let catalog = core.catalog();
-    let (Some(known), Some(queue)) = (catalog.types.get(&job.spec.job_type), catalog.queues.get(&job.spec.queue)) else {
+    let (Some(known), Some(queue)) = (catalog.types.get(&job.spec.job_type), catalog.queues.get(&job.spec.queue))
+    else {
         let known = catalog.types.keys().map(|name| name.as_str().to_owned()).collect::<Vec<_>>().join(", ");
         return Err(Refusal::UnknownType { name: job.spec.job_type.to_string(), known });
     };
@@ -188,7 +190,13 @@ pub(super) async fn set_pause(core: &Core, scope: &Scope, pause: Option<(&str, &
 }
 
 /// Pauses a queue, then waits until nothing of it runs.
-pub(super) async fn drain(core: &Core, queue: &QueueName, by: &str, reason: &str, patience: Duration) -> Result<Drained> {
+pub(super) async fn drain(
+    core: &Core,
+    queue: &QueueName,
+    by: &str,
+    reason: &str,
+    patience: Duration,
+) -> Result<Drained> {
     set_pause(core, &Scope::Queue(queue.clone()), Some((by, reason))).await?;
     let end = Instant::now() + patience;
     loop {
@@ -230,7 +238,8 @@ pub(super) async fn rest_waiting(
     let ids: Vec<JobId> = rows.iter().map(|row| row.id.clone()).collect();
     let views = core.broker.inspect(queue, &ids).await?;
     let leased = |view: &Option<crate::broker::EntryView>| view.as_ref().is_some_and(|view| view.lease.is_some());
-    let waiting: Vec<&LiveEntry> = rows.iter().zip(&views).filter(|(_, view)| !leased(view)).map(|(row, _)| row).collect();
+    let waiting: Vec<&LiveEntry> =
+        rows.iter().zip(&views).filter(|(_, view)| !leased(view)).map(|(row, _)| row).collect();
     let entries: Vec<(JobId, Seq)> = waiting.iter().map(|row| (row.id.clone(), row.seq)).collect();
     core.broker.remove(queue, &entries).await?;
     let orders: Vec<Order> = waiting

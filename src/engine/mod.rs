@@ -120,7 +120,8 @@ impl Engine {
         let (accept_tickets, settle_tickets) = (shared(accept_tickets), shared(settle_tickets));
         for number in 1..=accepters {
             let tickets = accept_tickets.clone();
-            engine.service(format!("committer-{number}"), move |core, stop| committer::run(core, tickets.clone(), stop));
+            engine
+                .service(format!("committer-{number}"), move |core, stop| committer::run(core, tickets.clone(), stop));
         }
         for number in 1..=settlers {
             let tickets = settle_tickets.clone();

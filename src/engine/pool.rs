@@ -70,8 +70,18 @@ pub(super) async fn run(core: Arc<Core>, name: PoolName, stop: CancellationToken
     let (idle_sender, mut idle) = mpsc::channel(256);
     let now = Instant::now();
     let (workers, tasks, numbers) = (BTreeMap::new(), JoinSet::new(), HashMap::new());
-    let mut pool =
-        Pool { core, name, queue, workers, tasks, numbers, idle_sender, look_at: now, cause: Cause::Asked, sampled_at: now };
+    let mut pool = Pool {
+        core,
+        name,
+        queue,
+        workers,
+        tasks,
+        numbers,
+        idle_sender,
+        look_at: now,
+        cause: Cause::Asked,
+        sampled_at: now,
+    };
     pool.resize();
     loop {
         let may_claim = pool.idle_count() > 0 && pool.core.may_claim();
@@ -203,7 +213,8 @@ impl Pool {
                 self.hire(configured);
             }
         }
-        for worker in self.workers.values_mut().rev().filter(|w| w.inbox.is_some()).take(staying.saturating_sub(wanted)) {
+        for worker in self.workers.values_mut().rev().filter(|w| w.inbox.is_some()).take(staying.saturating_sub(wanted))
+        {
             worker.inbox = None;
         }
     }
@@ -262,4 +273,3 @@ impl Worker {
 fn safety() -> Duration {
     Duration::from_secs_f64(SAFETY_MS * rand::random_range(0.8..1.2) / 1_000.0)
 }
-

@@ -258,7 +258,12 @@ async fn rebuild(core: &Core, epoch: i64, ledger_id: &str, server: &str) -> Resu
     let took = started.elapsed();
     metrics::rebuilt(took.as_secs_f64());
     metrics::epoch(epoch);
-    tracing::info!(epoch, entries, took_ms = took.as_millis(), "Rebuilt the broker from the ledger: {entries} live jobs");
+    tracing::info!(
+        epoch,
+        entries,
+        took_ms = took.as_millis(),
+        "Rebuilt the broker from the ledger: {entries} live jobs"
+    );
     Ok(())
 }
 

@@ -77,7 +77,8 @@ async fn run(core: &Core, pool: &PoolName, worker: &WorkerName, assignment: Assi
     let Assignment { run, job, counters, redelivered } = assignment;
     let mut owned = Owned { core, run: &run, concluded: false };
     let setup = core.setup.load_full();
-    let (Some(handler), Some(known)) = (setup.handlers.get(&run.job_type), setup.catalog.types.get(&run.job_type)) else {
+    let (Some(handler), Some(known)) = (setup.handlers.get(&run.job_type), setup.catalog.types.get(&run.job_type))
+    else {
         // A reload took the type away between claim and start.
         core.give_back(&run, Release::Defer { due_at_ms: None }).await;
         owned.concluded = true;
@@ -108,14 +109,7 @@ async fn run(core: &Core, pool: &PoolName, worker: &WorkerName, assignment: Assi
     let run_ms = finished_at.since(started_at);
     metrics::ran(run.queue.as_str(), run.job_type.as_str(), seconds(run_ms));
     core.figures.ran(&run.queue, pool, run_ms, !matches!(ran, Ran::Returned { .. }), finished_at);
-    let facts = RunFacts {
-        worker: worker.clone(),
-        started_at,
-        finished_at,
-        timeout_ms,
-        counters,
-        redelivered,
-    };
+    let facts = RunFacts { worker: worker.clone(), started_at, finished_at, timeout_ms, counters, redelivered };
     core.conclude(&run, &job, &facts, ran).await;
     owned.concluded = true;
 }

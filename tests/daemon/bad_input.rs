@@ -36,7 +36,8 @@ async fn each_mistake_has_its_status_its_code_and_the_name_of_the_place(footing:
         assert!(problem["detail"].as_str().unwrap().contains(place), "{submit}: {problem}");
     }
     let url = format!("{}/v1/jobs", daemon.url);
-    let raw = |text: &'static str| daemon.client.post(&url).header("content-type", "application/json").body(text).send();
+    let raw =
+        |text: &'static str| daemon.client.post(&url).header("content-type", "application/json").body(text).send();
     for text in ["{\"type\": \"noop\",}", "", "[]", "\"x\"", "{\"type\": \"echo\", \"payload\": \"\\ud800\"}"] {
         let response = raw(text).await.unwrap();
         assert!([400, 422].contains(&response.status().as_u16()), "{text}");
@@ -46,7 +47,9 @@ async fn each_mistake_has_its_status_its_code_and_the_name_of_the_place(footing:
     assert_eq!(malformed["code"], "malformed");
     assert!(malformed["detail"].as_str().unwrap().contains("line 2"), "{malformed}");
     assert_eq!(daemon.get("/v1/jobs").await["jobs"], json!([]), "nothing refused is recorded");
-    for (method, path, status) in [("GET", "/v1/nothing", 404), ("PUT", "/v1/jobs", 405), ("GET", "/v1/jobs?limit=0", 422)] {
+    for (method, path, status) in
+        [("GET", "/v1/nothing", 404), ("PUT", "/v1/jobs", 405), ("GET", "/v1/jobs?limit=0", 422)]
+    {
         let (answered, problem) = daemon.call(method, path, None).await;
         assert_eq!(answered, status, "{problem}");
         assert!(problem["code"].is_string(), "{problem}");
@@ -100,7 +103,9 @@ async fn a_payload_of_ten_megabytes_is_refused_with_its_size(footing: Footing) {
     let (status, problem) = daemon.post("/v1/jobs", json!({"type": "echo", "payload": "x".repeat(10 << 20)})).await;
     assert_eq!((status, &problem["code"]), (413, &json!("payload_too_large")), "{problem}");
     assert!(problem["detail"].as_str().unwrap().contains("1048576"), "{problem}");
-    let (status, answer) = daemon.post("/v1/jobs/batch", json!([{"type": "echo", "payload": "x".repeat(2 << 20)}, {"type": "noop"}])).await;
+    let (status, answer) = daemon
+        .post("/v1/jobs/batch", json!([{"type": "echo", "payload": "x".repeat(2 << 20)}, {"type": "noop"}]))
+        .await;
     assert_eq!(status, 200);
     assert_eq!((&answer[0]["status"], &answer[1]["status"]), (&json!(413), &json!(201)), "{answer}");
 }

@@ -60,7 +60,9 @@ async fn a_job_in_the_wrong_state_says_so(footing: Footing) {
     let waiting = daemon.submit(json!({"type": "noop", "delay_ms": 600_000})).await;
     let (status, problem) = daemon.call("DELETE", &format!("/v1/jobs/{waiting}"), None).await;
     assert_eq!((status, &problem["code"]), (409, &json!("wrong_state")));
-    for (method, path) in [("GET", "/v1/jobs/nobody"), ("POST", "/v1/jobs/nobody/cancel"), ("POST", "/v1/queues/nobody/pause")] {
+    for (method, path) in
+        [("GET", "/v1/jobs/nobody"), ("POST", "/v1/jobs/nobody/cancel"), ("POST", "/v1/queues/nobody/pause")]
+    {
         let (status, problem) = daemon.call(method, path, (method == "POST").then(|| json!({}))).await;
         assert_eq!((status, &problem["code"]), (404, &json!("not_found")), "{path}: {problem}");
     }

@@ -30,7 +30,10 @@ async fn a_job_runs_and_shows_what_the_contract_says(footing: Footing) {
     assert_eq!(job["result"], json!({"a": [1, 2.5, "ü"]}));
     assert_eq!(job["priority"], 2);
     assert_eq!(job["labels"], json!({"environment": "staging"}));
-    assert_eq!((&job["attempts"], &job["deliveries"], &job["crashes"], &job["deferrals"]), (&json!(1), &json!(1), &json!(0), &json!(0)));
+    assert_eq!(
+        (&job["attempts"], &job["deliveries"], &job["crashes"], &job["deferrals"]),
+        (&json!(1), &json!(1), &json!(0), &json!(0))
+    );
     assert!(job["fence"].as_i64().unwrap() > 1 << 32);
     assert!(job["wait_ms"].is_u64() && job["run_ms"].is_u64());
     let run = &job["history"][0];
@@ -104,7 +107,9 @@ async fn pages_list_every_job_once_newest_first(footing: Footing) {
 async fn a_late_job_expires_or_escalates_and_never_runs(footing: Footing) {
     let site = Site::new(footing).await;
     let late = |name: &str, on_late: &str| {
-        format!("[job_types.{name}]\nqueue = \"side\"\nsla_ms = 300\non_late = \"{on_late}\"\n[job_types.{name}.handler]\nkind = \"builtin\"\nname = \"noop\"\n")
+        format!(
+            "[job_types.{name}]\nqueue = \"side\"\nsla_ms = 300\non_late = \"{on_late}\"\n[job_types.{name}.handler]\nkind = \"builtin\"\nname = \"noop\"\n"
+        )
     };
     let daemon = site.start(&(late("expiring", "expire") + &late("escalating", "escalate"))).await;
     let (status, _) = daemon.post("/v1/queues/side/pause", json!({"reason": "to be late"})).await;

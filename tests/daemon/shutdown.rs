@@ -22,7 +22,8 @@ async fn sigterm_lets_short_jobs_finish_and_gives_long_ones_back_unspent(footing
     let mut daemon = site.start(soft).await;
     let ran = site.folder().join("ran");
     let gate = site.folder().join("gate");
-    let line = |n: usize| format!("echo {n} >> {}; while ! test -e {}; do sleep 0.02; done", ran.display(), gate.display());
+    let line =
+        |n: usize| format!("echo {n} >> {}; while ! test -e {}; do sleep 0.02; done", ran.display(), gate.display());
     let mut long = Vec::new();
     for n in 0..2 {
         long.push(daemon.submit(json!({"type": "shell", "payload": line(n)})).await);
@@ -48,7 +49,11 @@ async fn sigterm_lets_short_jobs_finish_and_gives_long_ones_back_unspent(footing
     }
     for id in &long {
         let job = daemon.at_rest(id).await;
-        assert_eq!((&job["state"], &job["attempts"], &job["crashes"]), (&json!("succeeded"), &json!(1), &json!(0)), "{job}");
+        assert_eq!(
+            (&job["state"], &job["attempts"], &job["crashes"]),
+            (&json!("succeeded"), &json!(1), &json!(0)),
+            "{job}"
+        );
     }
 }
 
@@ -60,7 +65,10 @@ async fn a_stopping_node_accepts_nothing_and_still_answers(footing: Footing) {
     let id = daemon.submit(json!({"type": "shell", "payload": line})).await;
     daemon.in_state(&id, "running").await;
     daemon.signal(Signal::SIGTERM);
-    until("it says that it is stopping", || async { (daemon.call("GET", "/readyz", None).await.0 == 503).then_some(()) }).await;
+    until("it says that it is stopping", || async {
+        (daemon.call("GET", "/readyz", None).await.0 == 503).then_some(())
+    })
+    .await;
     let (status, problem) = daemon.post("/v1/jobs", json!({"type": "noop"})).await;
     assert_eq!((status, &problem["code"]), (503, &json!("stopping")));
     assert_eq!(daemon.call("GET", "/livez", None).await.0, 200);

@@ -16,7 +16,8 @@ fn dead_port() -> u16 {
 fn unknown_keys_and_bad_values_are_all_reported_and_end_with_78() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("bad.toml");
-    std::fs::write(&path, "[serverr]\nlisten = \"x\"\n[pools.plan-workers]\nmin = 9\nmax = 3\n[lease]\nttl_ms = -1\n").unwrap();
+    std::fs::write(&path, "[serverr]\nlisten = \"x\"\n[pools.plan-workers]\nmin = 9\nmax = 3\n[lease]\nttl_ms = -1\n")
+        .unwrap();
     let ended = ganger(&["serve", "--config", path.to_str().unwrap()]);
     assert_eq!(ended.status, Some(78), "{ended:?}");
     for place in ["serverr", "pools.plan-workers", "lease.ttl_ms", "bad.toml"] {
@@ -92,7 +93,8 @@ async fn without_redis_it_starts_accepts_says_so_and_runs_everything_later() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_redis_that_may_evict_or_serves_another_ledger_is_refused_with_78() {
-    let redis = Redis::start_with(Options::default().set("maxmemory", "50mb").set("maxmemory-policy", "allkeys-lru")).await;
+    let redis =
+        Redis::start_with(Options::default().set("maxmemory", "50mb").set("maxmemory-policy", "allkeys-lru")).await;
     let database = Postgres::shared().await.database().await;
     let site = Site::on(&redis.url(), &database.url);
     let ended = run(&mut site.command(""));

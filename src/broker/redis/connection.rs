@@ -73,7 +73,8 @@ impl Connections {
             .set_connection_timeout(Some(connect_timeout))
             .set_response_timeout(Some(timeout));
         let unfit = |reason: String| BrokerError::Unfit { place: place.clone(), reason };
-        let manager = Manager::new_with_config(params.url.as_str(), config).map_err(|error| unfit(error.to_string()))?;
+        let manager =
+            Manager::new_with_config(params.url.as_str(), config).map_err(|error| unfit(error.to_string()))?;
         let size = params.pool_size.max(1);
         let pool = Pool::builder(manager).max_size(size).build().map_err(|error| unfit(error.to_string()))?;
         let slots = (0..size).map(|_| tokio::sync::Mutex::default()).collect();

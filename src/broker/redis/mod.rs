@@ -184,11 +184,8 @@ impl RedisBroker {
         let call = settles.iter().fold(call, |call, settle| call.settle(settle));
         let has_results = settles.iter().any(|settle| matches!(settle.release, Release::Done { result: Some(_) }));
         let run = self.run(Role::Settle, call, epoch);
-        let reply = if has_results && self.is_memory_due() {
-            tokio::join!(run, self.read_memory()).0?
-        } else {
-            run.await?
-        };
+        let reply =
+            if has_results && self.is_memory_due() { tokio::join!(run, self.read_memory()).0? } else { run.await? };
         self.read_each(&reply, codec::read_flag)
     }
 }

@@ -84,7 +84,8 @@ impl PostgresLedger {
             })
             .connect_lazy_with(options);
         let ledger = Self { pool, place, timeout };
-        let applied = ledger.call(&Stage::default(), async { applied(&mut *ledger.pool.acquire().await?).await }).await?;
+        let applied =
+            ledger.call(&Stage::default(), async { applied(&mut *ledger.pool.acquire().await?).await }).await?;
         migrations::check(&ledger.place, MIGRATIONS, &applied)?;
         Ok(ledger)
     }

@@ -18,8 +18,7 @@ impl AcceptSteps for Steps<'_> {
     async fn take_keys(&mut self, wanted: &[Wanted<'_>]) -> sqlx::Result<HashSet<String>> {
         let list: Vec<_> =
             wanted.iter().map(|want| (&want.key, want.job.id.as_str(), hex(&want.job.fingerprint))).collect();
-        let rows =
-            sqlx::query(include_str!("sql/keys_take.sql")).bind(json(&list)).fetch_all(&mut *self.0).await?;
+        let rows = sqlx::query(include_str!("sql/keys_take.sql")).bind(json(&list)).fetch_all(&mut *self.0).await?;
         rows.iter().map(|row| row.try_get("key")).collect()
     }
 

@@ -4,9 +4,7 @@ use std::sync::Arc;
 
 use ganger::broker::memory::MemoryBroker;
 use ganger::broker::redis::{RedisBroker, RedisParams};
-use ganger::broker::{
-    Broker, Claim, ClaimRequest, Claimed, Depth, EntryView, LeaseRef, Push, Pushed, Release, Settle,
-};
+use ganger::broker::{Broker, Claim, ClaimRequest, Claimed, Depth, EntryView, LeaseRef, Push, Pushed, Release, Settle};
 use ganger::clock::{ManualClock, Timestamp};
 use ganger::job::{Counters, Fence, JobId, NodeId, Priority, QueueName, Seq, TypeName};
 use redis::aio::MultiplexedConnection;
@@ -75,7 +73,8 @@ impl Fixture {
             Time::Manual(clock) => clock.advance_ms(ms),
             Time::Server(_) => {
                 let end = self.now().await + ms;
-                wait::until("the server's clock has moved on", || async { (self.now().await >= end).then_some(()) }).await;
+                wait::until("the server's clock has moved on", || async { (self.now().await >= end).then_some(()) })
+                    .await;
             }
         }
     }
