@@ -1,1 +1,159 @@
-//! (being written)
+//! The command line: one file per command.
+//!
+//! Data goes to stdout and talk to stderr, so that a pipe carries data only. Every command ends in
+//! an exit status: 0 done, 1 failed, 2 usage, 69 server unreachable, 75 refused for load, 78
+//! configuration.
+
+mod bench;
+mod client;
+mod completions;
+mod config;
+mod failure;
+mod health;
+mod jobs;
+mod migrate;
+mod ndjson;
+mod output;
+mod queues;
+mod serve;
+mod submit;
+mod types;
+mod waiting;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use self::failure::{FAILED, Outcome};
+
+/// A job queue and worker daemon that loses nothing it has accepted.
+#[derive(Debug, Parser)]
+#[command(name = "ganger", version, propagate_version = true, after_help = EXIT_STATUSES)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// What scripts can rely on.
+const EXIT_STATUSES: &str = "\
+Exit status: 0 done, 1 failed, 2 wrong usage, 69 server unreachable, 75 refused for load (try later), \
+78 wrong configuration.";
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the daemon: the API, the queues and the workers.
+    Serve(serve::Args),
+    /// Submit one job, or a file of jobs with one JSON object a line.
+    Submit(submit::Args),
+    /// List, show, retry, replay, cancel and delete jobs.
+    Jobs(jobs::Args),
+    /// List, pause, resume, drain and purge queues.
+    Queues(queues::Args),
+    /// List, pause and resume job types.
+    Types(types::Args),
+    /// Ask a node whether it is healthy; for container checks.
+    Health(health::Args),
+    /// Measure how fast jobs are accepted, started and finished.
+    Bench(bench::Args),
+    /// Check and show configurations.
+    Config(config::Args),
+    /// Bring the ledger's schema up to date, or show its version.
+    Migrate(migrate::Args),
+    /// Write the completions of a shell to stdout.
+    Completions(completions::Args),
+}
+
+/// Reads the command line, does what it says, and answers the exit status.
+pub fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Help and version go to stdout with status 0, mistakes to stderr with status 2.
+            error.print().ok();
+            return code(error.exit_code());
+        }
+    };
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            output::talk(&format!("ganger: the runtime cannot start: {error}"));
+            return code(FAILED);
+        }
+    };
+    let status = runtime.block_on(run(cli.command));
+    // A read from a terminal cannot be cancelled and must not hold up the exit.
+    runtime.shutdown_background();
+    code(status)
+}
+
+fn code(status: i32) -> ExitCode {
+    ExitCode::from(u8::try_from(status).unwrap_or(1))
+}
+
+async fn run(command: Command) -> i32 {
+    let outcome: Outcome = match command {
+        Command::Serve(args) => args.run().await,
+        Command::Config(args) => args.run(),
+        Command::Migrate(args) => args.run().await,
+        Command::Submit(args) => args.run().await,
+        Command::Jobs(args) => args.run().await,
+        Command::Queues(args) => args.run().await,
+        Command::Types(args) => args.run().await,
+        Command::Health(args) => args.run().await,
+        Command::Bench(args) => Box::pin(args.run()).await,
+        Command::Completions(args) => args.run(),
+    };
+    match outcome {
+        Ok(status) => status,
+        Err(failure) => {
+            if let Some(message) = failure.message() {
+                output::talk(&format!("ganger: {message}"));
+            }
+            failure.status()
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn usual_lines_are_understood() {
+        for line in [
+            "serve --config a.toml --config b.toml --listen 127.0.0.1:0 --migrate",
+            "submit noop --payload {} --label a=b --label c=d --delay 30s --wait",
+            "submit noop --wait 30s --server http://a:1,http://b:2 -o json",
+            "submit --ndjson jobs.ndjson --wait",
+            "submit noop --ndjson -",
+            "jobs list --queue plan --state failed --label a=b --all -o json",
+            "jobs --server http://a:1 show x",
+            "jobs replay x --payload @p.json",
+            "queues drain plan --wait 5m --reason deploy",
+            "queues purge plan --yes",
+            "types pause x --by me",
+            "health --live",
+            "bench --jobs 1000 --mode single --concurrency 8",
+            "config show --origins",
+            "migrate up --database-url postgres://x/y",
+            "completions bash",
+        ] {
+            let parsed = Cli::try_parse_from(std::iter::once("ganger").chain(line.split(' ')));
+            assert!(parsed.is_ok(), "{line}: {}", parsed.unwrap_err());
+        }
+    }
+
+    #[test]
+    fn contradictions_are_refused() {
+        for line in ["submit", "submit --ndjson a --payload {}", "submit noop --delay 30s --run-at x", "jobs show"] {
+            let parsed = Cli::try_parse_from(std::iter::once("ganger").chain(line.split(' ')));
+            assert_eq!(parsed.unwrap_err().exit_code(), 2, "{line}");
+        }
+    }
+}

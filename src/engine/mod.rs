@@ -1,21 +1,61 @@
 //! The engine: the moving parts behind the API.
+//!
+//! `core.rs` draws the way of a job. Every long-lived part is a service under the supervisor;
+//! [`Engine::start`] lists them.
 
+mod admission;
+mod committer;
+mod control;
+mod core;
+mod dispatch;
+mod figures;
+mod leases;
+mod payloads;
+mod pool;
+mod pusher;
+mod queries;
 mod refusal;
+mod running;
+mod session;
+mod settlement;
+mod settler;
 mod submit;
+mod upkeep;
 mod views;
+mod waiters;
+mod worker;
 
-use std::sync::Arc;
+use std::collections::HashSet;
+use std::future::Future;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use bytes::Bytes;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
 
-use crate::job::{JobId, QueueName, Seq};
-use crate::ledger::{JobFilter, Scope};
+use crate::broker::Broker;
+use crate::clock::Clock;
+use crate::job::{JobId, PoolName, QueueName, Seq};
+use crate::ledger::{JobFilter, Ledger, Scope};
 use crate::policy::catalog::Catalog;
+use crate::service::{Phase, Supervisor, lock};
+use crate::telemetry::metrics;
 
+use self::core::Core;
+
+pub use admission::TIMEOUT_MS_MAX;
+pub use core::{EngineParams, Setup};
 pub use refusal::Refusal;
 pub use submit::Submit;
 pub use views::{Drained, Fate, JobPage, JobView, QueueView, Readiness, Submitted, TypeView};
+
+/// Tickets, orders and endings that may wait between two steps: about one second of work at full
+/// speed would be more than memory should hold, a few batches are enough to keep every step busy.
+const QUEUE_MAX: usize = 4_096;
+/// How long stopped handlers and outcomes may take before the node leaves without them.
+const STOP_PATIENCE: Duration = Duration::from_millis(700);
 
 /// Limits that admission and the API hold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,110 +69,261 @@ pub struct Limits {
 /// A handle to the running engine; cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Engine {
-    inner: Arc<()>,
+    core: Arc<Core>,
+    supervisor: Arc<Supervisor>,
+    pools: Arc<Mutex<HashSet<PoolName>>>,
 }
 
 /// A result of the engine.
 pub type Result<T> = std::result::Result<T, Refusal>;
 
 impl Engine {
+    /// Builds the engine and starts its services under `supervisor`. Claims begin once the supervisor is
+    /// in phase `Running` and the broker is open.
+    #[must_use]
+    pub fn start(
+        params: EngineParams,
+        setup: Setup,
+        ledger: Arc<dyn Ledger>,
+        broker: Arc<dyn Broker>,
+        clock: Arc<dyn Clock>,
+        supervisor: Arc<Supervisor>,
+    ) -> Self {
+        metrics::start_at_zero(&setup.catalog);
+        let (accepts, accept_tickets) = mpsc::channel(QUEUE_MAX);
+        let (settles, settle_tickets) = mpsc::channel(QUEUE_MAX);
+        let (pushes, orders) = mpsc::channel(QUEUE_MAX);
+        let (endings, ended) = mpsc::channel(QUEUE_MAX);
+        let (accepters, settlers) = params.committers;
+        let core = Arc::new(Core {
+            living: ArcSwap::from_pointee(vec![params.node.clone()]),
+            payloads: payloads::Payloads::new(params.payload_cache_bytes),
+            params,
+            clock,
+            ledger,
+            broker,
+            setup: ArcSwap::from_pointee(setup),
+            // One writer takes both directions through one queue.
+            settles: if settlers == 0 { accepts.clone() } else { settles },
+            accepts,
+            pushes,
+            endings,
+            unsettled: std::sync::atomic::AtomicUsize::new(0),
+            running: running::Running::new(),
+            waiters: waiters::Waiters::default(),
+            session: session::Session::new(),
+            figures: figures::Figures::default(),
+            phase: supervisor.phase(),
+        });
+        let engine = Self { core, supervisor, pools: Arc::default() };
+        let shared = |tickets| Arc::new(tokio::sync::Mutex::new(tickets));
+        let (accept_tickets, settle_tickets) = (shared(accept_tickets), shared(settle_tickets));
+        for number in 1..=accepters {
+            let tickets = accept_tickets.clone();
+            engine.service(format!("committer-{number}"), move |core, stop| committer::run(core, tickets.clone(), stop));
+        }
+        for number in 1..=settlers {
+            let tickets = settle_tickets.clone();
+            engine.service(format!("settle-committer-{number}"), move |core, stop| {
+                committer::run(core, tickets.clone(), stop)
+            });
+        }
+        let (orders, ended) = (Arc::new(tokio::sync::Mutex::new(orders)), Arc::new(tokio::sync::Mutex::new(ended)));
+        engine.service("pusher", move |core, stop| pusher::run(core, orders.clone(), stop));
+        engine.service("settler", move |core, stop| settler::run(core, ended.clone(), stop));
+        engine.service("session", session::run);
+        engine.service("lease-renewer", leases::renew);
+        engine.service("reaper", leases::reap);
+        engine.service("heartbeat", upkeep::heartbeats);
+        engine.service("late-jobs", upkeep::late_jobs);
+        engine.service("retention", upkeep::retention);
+        engine.service("sampler", upkeep::samples);
+        engine.start_pools();
+        engine
+    }
+
+    fn service<F, R>(&self, name: impl Into<String>, run: F)
+    where
+        F: Fn(Arc<Core>, CancellationToken) -> R + Send + 'static,
+        R: Future<Output = ()> + Send + 'static,
+    {
+        let (core, stop) = (self.core.clone(), self.supervisor.stop_token());
+        self.supervisor.start(name, move || run(core.clone(), stop.clone()));
+    }
+
+    /// Starts a service for every configured pool that has none.
+    fn start_pools(&self) {
+        let mut started = lock(&self.pools);
+        for name in self.core.catalog().pools.keys() {
+            if started.insert(name.clone()) {
+                let pool = name.clone();
+                self.service(format!("pool {name}"), move |core, stop| pool::run(core, pool.clone(), stop));
+            }
+        }
+    }
+
+    /// Swaps the configured part. Running jobs end under the policies of their start.
+    pub fn reload(&self, setup: Setup) {
+        metrics::start_at_zero(&setup.catalog);
+        self.core.setup.store(Arc::new(setup));
+        self.start_pools();
+    }
+
+    /// Waits until the broker is open for the first time, at most `patience`; then why it is not.
+    pub async fn broker_open(&self, patience: Duration) -> std::result::Result<(), String> {
+        let mut session = self.core.session.broker();
+        let open = tokio::time::timeout(patience, session.wait_for(std::result::Result::is_ok)).await;
+        if open.is_ok() { Ok(()) } else { self.core.session.broker().borrow().clone() }
+    }
+
+    /// Waits until the broker turns out to be unusable for good; answers why.
+    pub async fn broker_unfit(&self) -> String {
+        self.core.session.unfit().await
+    }
+
+    /// Leaves in order: no new claims, running jobs may finish for `soft`, what remains is stopped and
+    /// given back without spending an attempt. The caller then shuts the supervisor down.
+    pub async fn drain(&self, soft: Duration) {
+        self.supervisor.enter(Phase::Draining);
+        let waiting = self.core.running.count();
+        tracing::info!(running = waiting, "Draining: {waiting} jobs may finish");
+        let soft = soft.saturating_sub(STOP_PATIENCE);
+        if tokio::time::timeout(soft, self.core.running.none()).await.is_err() {
+            let count = self.core.running.count();
+            tracing::warn!(running = count, "{count} jobs did not finish in time and are given back");
+        }
+        self.supervisor.enter(Phase::Stopping);
+        self.core.running.stop_all(running::StopReason::Shutdown);
+        if tokio::time::timeout(STOP_PATIENCE, self.core.running.none()).await.is_err() {
+            tracing::error!("{} jobs could not be given back; their leases lapse", self.core.running.count());
+        }
+        if let Err(error) = self.core.ledger.leave(&self.core.params.node).await {
+            tracing::warn!("This node could not sign off: {error}");
+        }
+    }
+
     /// The catalogue in force.
     #[must_use]
     pub fn catalog(&self) -> Arc<Catalog> {
-        let _ = &self.inner;
-        unimplemented!()
+        self.core.catalog()
     }
 
     /// The limits in force.
     #[must_use]
     pub fn limits(&self) -> Limits {
-        unimplemented!()
+        self.core.params.limits
     }
 
     /// Accepts jobs; answers in order, each for itself. A job that is answered as created is durable.
     pub async fn submit(&self, submits: Vec<Submit>) -> Vec<Result<Submitted>> {
-        let _ = submits;
-        unimplemented!()
+        admission::submit(&self.core, submits).await
     }
 
     /// One job, or [`Refusal::NotFound`].
     pub async fn job(&self, id: &JobId) -> Result<JobView> {
-        let _ = id;
-        unimplemented!()
+        queries::job(&self.core, id).await
     }
 
     /// One job once it is at rest, or as it is when `patience` runs out.
     pub async fn wait(&self, id: &JobId, patience: Duration) -> Result<JobView> {
-        let _ = (id, patience);
-        unimplemented!()
+        queries::wait(&self.core, id, patience).await
     }
 
     /// A page of jobs, newest first, at most `limit` (1 to 1,000), below `before`.
     pub async fn jobs(&self, filter: &JobFilter, before: Option<Seq>, limit: u32) -> Result<JobPage> {
-        let _ = (filter, before, limit);
-        unimplemented!()
+        queries::jobs(&self.core, filter, before, limit).await
     }
 
     /// Cancels a job that is not at rest.
     pub async fn cancel(&self, id: &JobId) -> Result<JobView> {
-        let _ = id;
-        unimplemented!()
+        control::cancel(&self.core, id).await
     }
 
     /// Starts a new life of a job at rest that did not succeed.
     pub async fn retry(&self, id: &JobId) -> Result<JobView> {
-        let _ = id;
-        unimplemented!()
+        control::retry(&self.core, id).await
     }
 
     /// Submits a linked new job with the payload of `id`, or another one.
     pub async fn replay(&self, id: &JobId, payload: Option<Bytes>) -> Result<JobView> {
-        let _ = (id, payload);
-        unimplemented!()
+        control::replay(&self.core, id, payload).await
     }
 
     /// Forgets a job at rest with its id and keys.
     pub async fn delete(&self, id: &JobId) -> Result<()> {
-        let _ = id;
-        unimplemented!()
+        control::delete(&self.core, id).await
     }
 
     /// All queues.
     pub async fn queues(&self) -> Result<Vec<QueueView>> {
-        unimplemented!()
+        queries::queues(&self.core).await
     }
 
     /// All job types.
     pub async fn types(&self) -> Result<Vec<TypeView>> {
-        unimplemented!()
+        queries::types(&self.core).await
     }
 
     /// Stops claims of a queue or type on all nodes; durable before it returns.
     pub async fn pause(&self, scope: &Scope, by: &str, reason: &str) -> Result<()> {
-        let _ = (scope, by, reason);
-        unimplemented!()
+        control::set_pause(&self.core, scope, Some((by, reason))).await
     }
 
     /// Allows them again.
     pub async fn resume(&self, scope: &Scope) -> Result<()> {
-        let _ = scope;
-        unimplemented!()
+        control::set_pause(&self.core, scope, None).await
     }
 
     /// Pauses a queue, then waits up to `patience` until nothing of it runs.
-    pub async fn drain(&self, queue: &QueueName, by: &str, reason: &str, patience: Duration) -> Result<Drained> {
-        let _ = (queue, by, reason, patience);
-        unimplemented!()
+    pub async fn drain_queue(&self, queue: &QueueName, by: &str, reason: &str, patience: Duration) -> Result<Drained> {
+        control::drain(&self.core, queue, by, reason, patience).await
     }
 
     /// Cancels all waiting jobs of a queue; answers how many.
     pub async fn purge(&self, queue: &QueueName, by: &str) -> Result<u64> {
-        let _ = (queue, by);
-        unimplemented!()
+        control::purge(&self.core, queue, by).await
     }
 
     /// How ready this node is.
     pub async fn readiness(&self) -> Readiness {
-        unimplemented!()
+        queries::readiness(&self.core).await
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+    use crate::clock::Timestamp;
+    use crate::job::{Counters, Job, NewJob, Priority, TypeName};
+
+    /// A plain live job.
+    pub(crate) fn job(seq: Seq) -> Job {
+        let spec = NewJob {
+            id: JobId::stored(&format!("job-{seq}")),
+            id_given: false,
+            job_type: TypeName::stored("noop"),
+            queue: QueueName::stored("plan"),
+            priority: Priority::NORMAL,
+            payload: Bytes::from_static(b"null"),
+            labels: crate::job::Labels::new(),
+            due_at: None,
+            score: 0,
+            timeout_ms: None,
+            max_attempts: 1,
+            idempotency_key: None,
+            fingerprint: [0; 32],
+            accepted_at: Timestamp(0),
+            parent: None,
+        };
+        Job {
+            seq,
+            spec,
+            counters: Counters::default(),
+            fence: 0,
+            crashed_at: Vec::new(),
+            history: Vec::new(),
+            error: None,
+            rest: None,
+        }
     }
 }

@@ -9,7 +9,13 @@
 //! needs `row.fence < F`, or `row.fence = F` with no settlement of `F` recorded. Finding its own
 //! fence settled means that it is a repeat; anything else is stale and changes nothing.
 
+mod accept;
+mod fault;
+mod migrations;
+mod order;
 pub mod postgres;
+mod row;
+mod settle;
 pub mod sqlite;
 
 use async_trait::async_trait;
@@ -19,6 +25,8 @@ use crate::clock::Timestamp;
 use crate::job::{
     Attempt, Counters, Failure, Fence, Fingerprint, Job, JobId, NewJob, NodeId, QueueName, Seq, State, TypeName,
 };
+
+pub use migrations::MigrationStatus;
 
 /// Work for one transaction. Either side may be empty.
 #[derive(Debug, Default)]

@@ -5,3 +5,4 @@ pub mod catalog;
 pub mod order;
 pub mod retry;
 pub mod verdict;
+pub mod window;

@@ -1,7 +1,7 @@
 //! From the end of a run to what happens to the job: the one place that decides it.
 
 use crate::clock::Timestamp;
-use crate::job::{Counters, Failure, State};
+use crate::job::{Counters, Event, Failure};
 
 use super::retry::RetryPolicy;
 
@@ -25,8 +25,8 @@ pub enum Ending {
 /// What happens to the job.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Decision {
-    /// It comes to rest.
-    Rest(State),
+    /// It comes to rest by this move of the state table.
+    Rest(Event),
     /// It runs again after this many milliseconds.
     Retry(u64),
 }
@@ -35,15 +35,15 @@ pub enum Decision {
 #[must_use]
 pub fn decide(policy: &RetryPolicy, attempts: u32, max_attempts: u32, ending: &Ending, roll: f64) -> Decision {
     match ending {
-        Ending::Success => Decision::Rest(State::Succeeded),
-        Ending::Review(_) => Decision::Rest(State::InReview),
+        Ending::Success => Decision::Rest(Event::Succeed),
+        Ending::Review(_) => Decision::Rest(Event::Escalate),
         Ending::Failure(failure, floor_ms) => {
             if attempts < max_attempts && policy.retries(&failure.class) {
                 Decision::Retry(policy.delay_ms(attempts, roll, *floor_ms))
             } else if policy.escalate_on_failure {
-                Decision::Rest(State::InReview)
+                Decision::Rest(Event::Escalate)
             } else {
-                Decision::Rest(State::Failed)
+                Decision::Rest(Event::Fail)
             }
         }
     }
@@ -88,15 +88,15 @@ mod tests {
     fn element_healing_retries_once_at_once_and_then_escalates() {
         let ending = failure("dom_analysis_timeout", 0);
         assert_eq!(decide(&policy(), 1, 2, &ending, 0.9), Decision::Retry(0));
-        assert_eq!(decide(&policy(), 2, 2, &ending, 0.9), Decision::Rest(State::InReview));
+        assert_eq!(decide(&policy(), 2, 2, &ending, 0.9), Decision::Rest(Event::Escalate));
     }
 
     #[test]
     fn a_class_that_does_not_retry_is_final_and_obeys_escalation() {
         let mut policy = policy();
-        assert_eq!(decide(&policy, 1, 2, &failure("other", 0), 0.0), Decision::Rest(State::InReview));
+        assert_eq!(decide(&policy, 1, 2, &failure("other", 0), 0.0), Decision::Rest(Event::Escalate));
         policy.escalate_on_failure = false;
-        assert_eq!(decide(&policy, 1, 2, &failure("other", 0), 0.0), Decision::Rest(State::Failed));
+        assert_eq!(decide(&policy, 1, 2, &failure("other", 0), 0.0), Decision::Rest(Event::Fail));
     }
 
     #[test]

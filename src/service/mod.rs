@@ -1,1 +1,214 @@
-//! (being written)
+//! Supervision: every long-lived task is a named service with an owner.
+//!
+//! A task that is spawned and forgotten dies unseen. Here a service that panics or returns before it
+//! was told to stop is logged by name and started again after a short pause; one that keeps dying
+//! takes the whole process down with its name, because a daemon that limps without its reaper or its
+//! committer is worse than one that its service manager restarts.
+
+use std::collections::VecDeque;
+use std::future::Future;
+use std::panic::AssertUnwindSafe;
+use std::sync::Mutex;
+use std::time::Duration;
+
+use futures_util::FutureExt;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+/// Restarts within [`RESTART_WINDOW`] that a service is allowed.
+const RESTARTS_MAX: usize = 5;
+/// See [`RESTARTS_MAX`].
+const RESTART_WINDOW: Duration = Duration::from_secs(60);
+/// The pause before a restart, so that a service that dies at once does not spin.
+const RESTART_PAUSE: Duration = Duration::from_millis(200);
+
+/// Where the process is in its life. It only moves forward.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Phase {
+    /// Connecting, migrating, rebuilding.
+    Starting,
+    /// Working.
+    Running,
+    /// No new claims and no new jobs; what runs may finish.
+    Draining,
+    /// What still runs is stopped and given back.
+    Stopping,
+    /// Done.
+    Stopped,
+}
+
+/// Starts services, restarts them, and waits for their end.
+#[derive(Debug)]
+pub struct Supervisor {
+    tasks: Mutex<JoinSet<()>>,
+    stop: CancellationToken,
+    phase: watch::Sender<Phase>,
+    failure: watch::Sender<Option<String>>,
+}
+
+impl Default for Supervisor {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Supervisor {
+    /// A supervisor without services, in phase `Starting`.
+    #[must_use]
+    pub fn new() -> Self {
+        Self {
+            tasks: Mutex::default(),
+            stop: CancellationToken::new(),
+            phase: watch::Sender::new(Phase::Starting),
+            failure: watch::Sender::new(None),
+        }
+    }
+
+    /// Fires when services are to end.
+    #[must_use]
+    pub fn stop_token(&self) -> CancellationToken {
+        self.stop.clone()
+    }
+
+    /// The phase, to watch.
+    #[must_use]
+    pub fn phase(&self) -> watch::Receiver<Phase> {
+        self.phase.subscribe()
+    }
+
+    /// Moves to a later phase; an earlier one is ignored.
+    pub fn enter(&self, phase: Phase) {
+        self.phase.send_if_modified(|now| {
+            let later = phase > *now;
+            if later {
+                *now = phase;
+            }
+            later
+        });
+    }
+
+    /// Starts a service. `run` is called again after a failure; it ends for good by returning once
+    /// the stop token has fired.
+    pub fn start<F, R>(&self, name: impl Into<String>, run: F)
+    where
+        F: Fn() -> R + Send + 'static,
+        R: Future<Output = ()> + Send + 'static,
+    {
+        let (name, stop, failure) = (name.into(), self.stop.clone(), self.failure.clone());
+        let task = async move {
+            let mut deaths = VecDeque::new();
+            loop {
+                let ended = AssertUnwindSafe(run()).catch_unwind().await;
+                if stop.is_cancelled() {
+                    return;
+                }
+                let how = if ended.is_err() { "panicked" } else { "ended before it was told to" };
+                deaths.push_back(Instant::now());
+                while deaths.front().is_some_and(|at| at.elapsed() > RESTART_WINDOW) {
+                    deaths.pop_front();
+                }
+                if deaths.len() > RESTARTS_MAX {
+                    let words = format!("service {name} {how} {} times within a minute", deaths.len());
+                    failure.send_replace(Some(words));
+                    return;
+                }
+                tracing::error!(service.name = %name, "Service {name} {how}; it is started again");
+                tokio::time::sleep(RESTART_PAUSE).await;
+            }
+        };
+        lock(&self.tasks).spawn(task);
+    }
+
+    /// Waits until a service has failed for good; answers its name and how.
+    pub async fn failed(&self) -> String {
+        let mut failure = self.failure.subscribe();
+        let failed = failure.wait_for(Option::is_some).await;
+        failed.ok().and_then(|words| words.clone()).unwrap_or_default()
+    }
+
+    /// Tells all services to end and waits for them, at most `patience`. True if all did.
+    pub async fn shut_down(&self, patience: Duration) -> bool {
+        self.stop.cancel();
+        let mut tasks = std::mem::take(&mut *lock(&self.tasks));
+        let all = async { while tasks.join_next().await.is_some() {} };
+        let in_time = tokio::time::timeout(patience, all).await.is_ok();
+        self.enter(Phase::Stopped);
+        in_time
+    }
+}
+
+/// Locks a mutex whose data stays sound even if a holder panicked.
+pub fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+}
+
+/// Runs `work` again and again: at once, then whenever `nudge` fires or `period` (spread by a fifth,
+/// so that nodes do not march in step) has passed, until `stop`.
+pub async fn periodic<F, R>(period: Duration, nudge: &tokio::sync::Notify, stop: &CancellationToken, mut work: F)
+where
+    F: FnMut() -> R,
+    R: Future<Output = ()>,
+{
+    loop {
+        // The nudge is registered before the look, so that one that comes meanwhile is not missed.
+        let nudged = nudge.notified();
+        tokio::select! {
+            biased;
+            () = stop.cancelled() => return,
+            () = work() => {}
+        }
+        let spread = rand::random_range(0.8..1.2);
+        tokio::select! {
+            biased;
+            () = stop.cancelled() => return,
+            () = nudged => {}
+            () = tokio::time::sleep(period.mul_f64(spread)) => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    #[tokio::test(start_paused = true)]
+    async fn a_service_that_panics_is_started_again() {
+        let supervisor = Supervisor::new();
+        let (stop, starts) = (supervisor.stop_token(), Arc::new(AtomicUsize::new(0)));
+        let seen = starts.clone();
+        supervisor.start("frail", move || {
+            let (stop, starts) = (stop.clone(), starts.clone());
+            async move {
+                assert!(starts.fetch_add(1, Ordering::SeqCst) > 1, "frail");
+                stop.cancelled().await;
+            }
+        });
+        while seen.load(Ordering::SeqCst) < 3 {
+            tokio::task::yield_now().await;
+            tokio::time::advance(RESTART_PAUSE).await;
+        }
+        assert!(supervisor.shut_down(Duration::from_secs(1)).await);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_service_that_keeps_dying_is_named() {
+        let supervisor = Supervisor::new();
+        supervisor.start("doomed", || async {});
+        let words = supervisor.failed().await;
+        assert!(words.contains("doomed"), "{words}");
+    }
+
+    #[tokio::test]
+    async fn phases_only_move_forward() {
+        let supervisor = Supervisor::new();
+        supervisor.enter(Phase::Draining);
+        supervisor.enter(Phase::Running);
+        assert_eq!(*supervisor.phase().borrow(), Phase::Draining);
+        assert!(supervisor.shut_down(Duration::from_secs(1)).await);
+        assert!(supervisor.shut_down(Duration::from_secs(1)).await);
+    }
+}

@@ -1,6 +1,7 @@
 //! The harness: real servers and daemons that a test starts itself and that leave nothing behind.
 #![allow(dead_code, reason = "each test binary uses its own part of the harness")]
 
+pub mod daemon;
 pub mod postgres;
 pub mod redis;
 pub mod wait;

@@ -1,1 +1,374 @@
-//! (being written)
+//! The broker in Redis: one Lua script per step, one round trip per call.
+//!
+//! `docs/REDIS.md` describes the keys, `lua/` holds the scripts. Redis decides nothing here and may
+//! lose everything: what it holds is rebuilt from the ledger.
+
+mod codec;
+mod connection;
+mod info;
+mod keys;
+mod lifecycle;
+mod scripts;
+mod server_clock;
+mod wakes;
+
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::{Mutex, PoisonError};
+
+use async_trait::async_trait;
+use redis::Value;
+use tokio::sync::broadcast;
+use tokio::time::{Duration, Instant};
+use tokio_util::sync::CancellationToken;
+
+use self::codec::{Call, Unreadable};
+use self::connection::{Connections, Role};
+use self::info::Info;
+use self::keys::Keys;
+use self::scripts::{SCRIPTS, Script};
+use self::wakes::Wakes;
+use super::{
+    Broker, BrokerError, BrokerIdentity, ClaimRequest, Claimed, Depth, EntryView, LeaseRef, Push, Pushed, Reaped,
+    Release, Removed, Result, Settle,
+};
+use crate::job::{JobId, NodeId, QueueName, Seq, TypeName};
+
+/// The most entries in one call of a script: keeps the server's pauses near a few milliseconds.
+const BATCH_MAX: usize = 500;
+
+/// How many due entries one claim moves into their lanes; the rest follows with the next claim.
+const PROMOTIONS_MAX: usize = 200;
+
+/// How many times `depth` goes on moving due entries before it counts what is there.
+const DEPTH_ROUNDS_MAX: usize = 200;
+
+/// How often the server's memory is read while results are written.
+const MEMORY_PERIOD: Duration = Duration::from_secs(1);
+
+/// Where the server is and how long to wait for it.
+#[derive(Clone)]
+pub struct RedisParams {
+    /// `redis://`, `rediss://` or `unix:`.
+    pub url: String,
+    /// What every key starts with.
+    pub key_prefix: String,
+    /// How long one answer may take, in milliseconds.
+    pub timeout_ms: u64,
+    /// How long a connection may take to be made, in milliseconds.
+    pub connect_timeout_ms: u64,
+    /// How many connections to hold, beside the one that listens for wake-ups.
+    pub pool_size: usize,
+}
+
+impl RedisParams {
+    /// The usual parameters for the server at `url`: four connections, one for each role.
+    #[must_use]
+    pub fn new(url: impl Into<String>) -> Self {
+        let (timeout_ms, connect_timeout_ms) = (1000, 1000);
+        Self { url: url.into(), key_prefix: "ganger:".to_owned(), timeout_ms, connect_timeout_ms, pool_size: 4 }
+    }
+}
+
+impl std::fmt::Debug for RedisParams {
+    /// Leaves out the URL, which may carry a password.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("RedisParams")
+            .field("place", &place(&self.url))
+            .field("key_prefix", &self.key_prefix)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The broker in Redis.
+#[derive(Debug)]
+pub struct RedisBroker {
+    connections: Connections,
+    keys: Keys,
+    adopted: AtomicI64,
+    wakes: Wakes,
+    /// Whether there is memory enough to keep results, as read at most every [`MEMORY_PERIOD`].
+    keeps_results: AtomicBool,
+    memory_read_at: Mutex<Option<Instant>>,
+}
+
+impl RedisBroker {
+    /// A broker for the server at `params.url`. Connects with the first call only, so that a daemon can
+    /// start while its server is away.
+    ///
+    /// # Errors
+    /// [`BrokerError::Unfit`] when the URL cannot be one of a Redis server.
+    pub fn new(params: RedisParams) -> Result<Self> {
+        let place = place(&params.url);
+        let client = redis::Client::open(params.url.as_str())
+            .map_err(|error| BrokerError::Unfit { place: place.clone(), reason: error.to_string() })?;
+        let connections = Connections::new(&params, place)?;
+        let keys = Keys::new(params.key_prefix);
+        let wakes = Wakes::new(client, keys.wakes());
+        Ok(Self {
+            connections,
+            keys,
+            adopted: AtomicI64::new(0),
+            wakes,
+            keeps_results: AtomicBool::new(false),
+            memory_read_at: Mutex::default(),
+        })
+    }
+
+    /// Listens for wake-ups until `stop`; a service of its own. Without it [`Broker::wakes`] hears only
+    /// what this node does itself.
+    pub async fn run_subscriber(&self, stop: CancellationToken) {
+        self.wakes.run(stop, self.connections.connect_timeout(), self.connections.timeout()).await;
+    }
+
+    fn epoch(&self) -> i64 {
+        self.adopted.load(Ordering::Acquire)
+    }
+
+    /// Runs a script of the adopted epoch. The server does not know what the caller believed, so the
+    /// epoch that was expected goes into the error here.
+    async fn run(&self, role: Role, call: Call, expected: i64) -> Result<Vec<Value>> {
+        self.connections.run(role, call).await.map_err(|error| match error {
+            BrokerError::Epoch { place, found, .. } => BrokerError::Epoch { place, expected, found },
+            other => other,
+        })
+    }
+
+    fn call(&self, script: &Script, keys: &[String], epoch: i64) -> Call {
+        Call::new(script, keys).arg(epoch)
+    }
+
+    fn read<T>(&self, read: std::result::Result<T, Unreadable>) -> Result<T> {
+        read.map_err(|error| self.connections.unreadable(&error))
+    }
+
+    fn read_each<T>(
+        &self,
+        reply: &[Value],
+        read: impl Fn(&Value) -> std::result::Result<T, Unreadable>,
+    ) -> Result<Vec<T>> {
+        self.read(reply[1..].iter().map(read).collect())
+    }
+
+    /// The keys that most scripts declare, in their order.
+    fn queue_keys(&self, queue: &QueueName) -> Vec<String> {
+        vec![self.keys.control(queue), self.keys.later(queue), self.keys.leases(queue), self.keys.jobs(queue)]
+    }
+
+    /// Whether the server's memory was not read for a while; then the caller reads it.
+    fn is_memory_due(&self) -> bool {
+        let mut read_at = self.memory_read_at.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_due = read_at.is_none_or(|at| at.elapsed() >= MEMORY_PERIOD);
+        if is_due {
+            *read_at = Some(Instant::now());
+        }
+        is_due
+    }
+
+    fn note_memory(&self, info: &Info) {
+        self.keeps_results.store(!info.is_half_full(), Ordering::Release);
+    }
+
+    /// Reads the server's memory on the settler's own connection, behind the batch that is under way.
+    async fn read_memory(&self) {
+        let mut command = redis::cmd("INFO");
+        command.arg("memory");
+        if let Ok(Value::BulkString(bytes)) = self.connections.command(Role::Settle, &command).await {
+            self.note_memory(&Info::new(String::from_utf8_lossy(&bytes).into_owned()));
+        }
+    }
+
+    async fn settle_batch(&self, queue: &QueueName, settles: &[Settle], epoch: i64) -> Result<Vec<bool>> {
+        let keeps_results = self.keeps_results.load(Ordering::Acquire);
+        let call = self.call(&SCRIPTS.settle, &self.queue_keys(queue), epoch).arg(self.keys.queue(queue));
+        let call = call.arg(self.wakes.channel()).arg(queue.as_str()).arg(u8::from(keeps_results));
+        let call = settles.iter().fold(call, |call, settle| call.settle(settle));
+        let has_results = settles.iter().any(|settle| matches!(settle.release, Release::Done { result: Some(_) }));
+        let run = self.run(Role::Settle, call, epoch);
+        let reply = if has_results && self.is_memory_due() {
+            tokio::join!(run, self.read_memory()).0?
+        } else {
+            run.await?
+        };
+        self.read_each(&reply, codec::read_flag)
+    }
+}
+
+/// The URL without its secrets, for people.
+fn place(url: &str) -> String {
+    let Ok(mut parsed) = url::Url::parse(url) else { return "redis".to_owned() };
+    // Both fail only for URLs that cannot carry credentials.
+    parsed.set_username("").unwrap_or_default();
+    parsed.set_password(None).unwrap_or_default();
+    parsed.set_query(None);
+    parsed.to_string()
+}
+
+#[async_trait]
+impl Broker for RedisBroker {
+    async fn identity(&self) -> Result<BrokerIdentity> {
+        self.identify().await
+    }
+
+    fn adopt(&self, epoch: i64) {
+        self.adopted.store(epoch, Ordering::Release);
+    }
+
+    async fn reset(&self, ledger_id: &str, epoch: i64, queues: &[QueueName]) -> Result<()> {
+        self.reset_queues(ledger_id, epoch, queues).await
+    }
+
+    async fn open(&self, queues: &[QueueName]) -> Result<()> {
+        self.open_queues(queues).await
+    }
+
+    async fn push(&self, queue: &QueueName, entries: &[Push]) -> Result<Vec<Pushed>> {
+        let epoch = self.epoch();
+        let mut keys = self.queue_keys(queue);
+        keys.push(self.keys.lanes(queue));
+        let mut pushed = Vec::with_capacity(entries.len());
+        for batch in entries.chunks(BATCH_MAX) {
+            let call = self.call(&SCRIPTS.push, &keys, epoch).arg(self.keys.queue(queue));
+            let call = call.arg(self.wakes.channel()).arg(queue.as_str());
+            let call = batch.iter().fold(call, |call, push| call.push(push));
+            let reply = self.run(Role::Push, call, epoch).await?;
+            pushed.extend(self.read_each(&reply, codec::read_pushed)?);
+        }
+        if pushed.iter().any(|answer| matches!(answer, Pushed::Added | Pushed::Replaced)) {
+            self.wakes.wake_unheard(queue);
+        }
+        Ok(pushed)
+    }
+
+    async fn claim(&self, request: &ClaimRequest) -> Result<Claimed> {
+        let epoch = self.epoch();
+        let queue = &request.queue;
+        let mut keys = self.queue_keys(queue);
+        keys.extend(request.lanes.iter().map(|lane| self.keys.lane(queue, lane)));
+        let call = self.call(&SCRIPTS.claim, &keys, epoch).arg(self.keys.queue(queue));
+        let call = call.arg(request.limit.min(BATCH_MAX)).arg(request.node.as_str()).arg(request.lease_ms);
+        let call = call.arg(request.lock_ms).arg(request.lock_wait_ms).arg(PROMOTIONS_MAX);
+        let call = request.lanes.iter().fold(call, |call, lane| call.arg(lane.as_str()));
+        let reply = self.run(Role::Claim, call, epoch).await?;
+        self.read(codec::read_claimed(&reply))
+    }
+
+    async fn renew(&self, queue: &QueueName, leases: &[LeaseRef], lease_ms: i64, lock_ms: i64) -> Result<Vec<bool>> {
+        let epoch = self.epoch();
+        let keys = [self.keys.control(queue), self.keys.leases(queue), self.keys.jobs(queue)];
+        let mut held = Vec::with_capacity(leases.len());
+        for batch in leases.chunks(BATCH_MAX) {
+            let call = self.call(&SCRIPTS.renew, &keys, epoch).arg(self.keys.queue(queue));
+            let call = batch.iter().fold(call.arg(lease_ms).arg(lock_ms), |call, lease| call.lease(lease));
+            let reply = self.run(Role::Upkeep, call, epoch).await?;
+            held.extend(self.read_each(&reply, codec::read_flag)?);
+        }
+        Ok(held)
+    }
+
+    async fn settle(&self, queue: &QueueName, settles: &[Settle]) -> Result<Vec<bool>> {
+        let epoch = self.epoch();
+        let mut held = Vec::with_capacity(settles.len());
+        for batch in settles.chunks(BATCH_MAX) {
+            held.extend(self.settle_batch(queue, batch, epoch).await?);
+        }
+        let is_return = |settle: &Settle| !matches!(settle.release, Release::Done { .. });
+        if settles.iter().zip(&held).any(|(settle, &held)| held && is_return(settle)) {
+            self.wakes.wake_unheard(queue);
+        }
+        Ok(held)
+    }
+
+    async fn reap(&self, queue: &QueueName, living: &[NodeId], limit: usize) -> Result<Reaped> {
+        let epoch = self.epoch();
+        let call = self.call(&SCRIPTS.reap, &self.queue_keys(queue), epoch).arg(self.keys.queue(queue));
+        let call = call.arg(self.wakes.channel()).arg(queue.as_str()).arg(limit.min(BATCH_MAX));
+        let call = living.iter().fold(call, |call, node| call.arg(node.as_str()));
+        let reply = self.run(Role::Upkeep, call, epoch).await?;
+        let reaped = self.read(codec::read_reaped(&reply[1..]))?;
+        if reaped != Reaped::default() {
+            self.wakes.wake_unheard(queue);
+        }
+        Ok(reaped)
+    }
+
+    async fn remove(&self, queue: &QueueName, entries: &[(JobId, Seq)]) -> Result<Vec<Removed>> {
+        let epoch = self.epoch();
+        let mut removed = Vec::with_capacity(entries.len());
+        for batch in entries.chunks(BATCH_MAX) {
+            let call = self.call(&SCRIPTS.remove, &self.queue_keys(queue), epoch).arg(self.keys.queue(queue));
+            let call = batch.iter().fold(call, |call, (id, seq)| call.arg(id.as_str()).arg(*seq));
+            let reply = self.run(Role::Upkeep, call, epoch).await?;
+            removed.extend(self.read_each(&reply, codec::read_removed)?);
+        }
+        Ok(removed)
+    }
+
+    async fn set_paused(&self, queue: &QueueName, job_type: Option<&TypeName>, paused: bool) -> Result<()> {
+        let call = Call::new(&SCRIPTS.pause, &[self.keys.control(queue)]);
+        let call = call.arg(job_type.map_or("", TypeName::as_str)).arg(u8::from(paused));
+        self.connections.run(Role::Upkeep, call.arg(self.wakes.channel()).arg(queue.as_str())).await?;
+        if !paused {
+            self.wakes.wake_unheard(queue);
+        }
+        Ok(())
+    }
+
+    async fn depth(&self, queue: &QueueName, lanes: &[TypeName]) -> Result<Depth> {
+        let epoch = self.epoch();
+        let mut keys = self.queue_keys(queue);
+        keys.push(self.keys.lanes(queue));
+        keys.extend(lanes.iter().map(|lane| self.keys.lane(queue, lane)));
+        let mut depth = Depth::default();
+        for _ in 0..DEPTH_ROUNDS_MAX {
+            let call = self.call(&SCRIPTS.depth, &keys, epoch).arg(self.keys.queue(queue)).arg(BATCH_MAX);
+            let reply = self.run(Role::Upkeep, call, epoch).await?;
+            let more;
+            (depth, more) = self.read(codec::read_depth(&reply, lanes))?;
+            if !more {
+                break;
+            }
+        }
+        Ok(depth)
+    }
+
+    async fn inspect(&self, queue: &QueueName, ids: &[JobId]) -> Result<Vec<Option<EntryView>>> {
+        let epoch = self.epoch();
+        let keys = [self.keys.control(queue), self.keys.jobs(queue)];
+        let mut views = Vec::with_capacity(ids.len());
+        for batch in ids.chunks(BATCH_MAX) {
+            let call = self.call(&SCRIPTS.inspect, &keys, epoch);
+            let call = batch.iter().fold(call, |call, id| call.arg(id.as_str()));
+            let reply = self.run(Role::Upkeep, call, epoch).await?;
+            for (id, value) in batch.iter().zip(&reply[1..]) {
+                views.push(self.read(codec::read_inspected(id, value))?);
+            }
+        }
+        Ok(views)
+    }
+
+    async fn leases(&self, queue: &QueueName, limit: usize) -> Result<Vec<EntryView>> {
+        let epoch = self.epoch();
+        let keys = [self.keys.control(queue), self.keys.leases(queue), self.keys.jobs(queue)];
+        let mut views = Vec::new();
+        while views.len() < limit {
+            let wanted = (limit - views.len()).min(BATCH_MAX);
+            let call = self.call(&SCRIPTS.leases, &keys, epoch).arg(views.len()).arg(wanted);
+            let reply = self.run(Role::Upkeep, call, epoch).await?;
+            let found = self.read(codec::read_leases(&reply[1..]))?;
+            let is_last = found.len() < wanted;
+            views.extend(found);
+            if is_last {
+                break;
+            }
+        }
+        Ok(views)
+    }
+
+    fn now_ms(&self) -> i64 {
+        self.connections.clock.now_ms()
+    }
+
+    fn wakes(&self) -> broadcast::Receiver<QueueName> {
+        self.wakes.subscribe()
+    }
+}

@@ -1,1 +1,379 @@
-//! (being written)
+//! The ledger of a cluster: Postgres, shared by any number of nodes.
+//!
+//! Every step is one round trip where it can be: a batch travels as arrays and one statement writes
+//! it, committing by itself. Only keys, children and mixed batches need a transaction. Every call has
+//! a deadline, on the server and here, so that nothing hangs on a server that is silent.
+
+mod accept;
+mod orders;
+mod retain;
+mod settle;
+
+use std::collections::HashMap;
+use std::future::Future;
+use std::str::FromStr;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use sqlx::postgres::{PgConnectOptions, PgConnection, PgPool, PgPoolOptions, PgRow};
+use sqlx::{ConnectOptions, Connection};
+
+use super::fault::{self, Stage};
+use super::migrations::{self, Known, MigrationStatus};
+use super::row::{self, Cells, PageTerms};
+use super::{
+    Batch, BatchAnswer, Confirm, Confirmed, Dropped, Identity, JobFilter, Ledger, LedgerError, LiveEntry, Node, Order,
+    Ordered, Pause, Result, Retention, Scope, Sizes, accept as accepting, order as ordering, settle as settling,
+};
+use crate::clock::Timestamp;
+use crate::job::{Job, JobId, NodeId, Seq, TypeName};
+
+const MIGRATIONS: Known = &[(1, "ledger", include_str!("../../../migrations/postgres/0001_ledger.sql"))];
+
+/// How long migrations may take: they may rewrite tables, but must not hang on a lock for ever.
+const MIGRATE_TIMEOUT: Duration = Duration::from_secs(600);
+
+/// How this node uses the server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PostgresParams {
+    /// The most connections at once.
+    pub pool_size: u32,
+    /// How long one call may take, waiting for a connection included, in milliseconds.
+    pub timeout_ms: u64,
+}
+
+impl Default for PostgresParams {
+    /// Two committers for each direction, a handful of readers; five seconds.
+    fn default() -> Self {
+        Self { pool_size: 8, timeout_ms: 5_000 }
+    }
+}
+
+/// A ledger in Postgres.
+#[derive(Debug)]
+pub struct PostgresLedger {
+    pool: PgPool,
+    place: String,
+    timeout: Duration,
+}
+
+// === opening ===
+
+impl PostgresLedger {
+    /// Connects and checks the schema.
+    ///
+    /// # Errors
+    /// [`LedgerError::Unavailable`] when the server does not answer; the call may be repeated.
+    /// [`LedgerError::Schema`] when the tables are missing or of another version.
+    pub async fn connect(url: &str, params: PostgresParams) -> Result<Self> {
+        let (options, place) = options(url)?;
+        let timeout = Duration::from_millis(params.timeout_ms.max(1));
+        // The server gives up before we do, so that its answer is heard.
+        let statement_ms = (params.timeout_ms.saturating_mul(9) / 10).max(1).to_string();
+        let pool = PgPoolOptions::new()
+            .max_connections(params.pool_size.max(1))
+            .acquire_timeout(timeout)
+            // A dead connection shows itself in the next statement; asking first costs a round trip each.
+            .test_before_acquire(false)
+            .after_connect(move |connection, _| {
+                let statement_ms = statement_ms.clone();
+                Box::pin(async move {
+                    let session = sqlx::query(include_str!("sql/session.sql")).bind(statement_ms);
+                    session.execute(connection).await.map(drop)
+                })
+            })
+            .connect_lazy_with(options);
+        let ledger = Self { pool, place, timeout };
+        let applied = ledger.call(&Stage::default(), async { applied(&mut *ledger.pool.acquire().await?).await }).await?;
+        migrations::check(&ledger.place, MIGRATIONS, &applied)?;
+        Ok(ledger)
+    }
+
+    /// Closes all connections.
+    pub async fn close(&self) {
+        self.pool.close().await;
+    }
+
+    /// Runs `work` within the deadline and tells its errors in the ledger's words.
+    async fn call<T>(&self, stage: &Stage, work: impl Future<Output = sqlx::Result<T>> + Send) -> Result<T> {
+        match tokio::time::timeout(self.timeout, work).await {
+            Ok(Ok(value)) => Ok(value),
+            Ok(Err(error)) => Err(fault::postgres(&self.place, &error, stage.is_committing())),
+            Err(_) => Err(silent(&self.place, self.timeout, stage.is_committing())),
+        }
+    }
+
+    /// Reads rows with one statement; `read` makes a value of each.
+    async fn rows<T>(
+        &self,
+        query: sqlx::query::Query<'_, sqlx::Postgres, sqlx::postgres::PgArguments>,
+        read: fn(&PgRow) -> sqlx::Result<T>,
+    ) -> Result<Vec<T>> {
+        let rows = self.call(&Stage::default(), query.fetch_all(&self.pool)).await?;
+        let values: sqlx::Result<Vec<T>> = rows.iter().map(read).collect();
+        values.map_err(|error| fault::postgres(&self.place, &error, false))
+    }
+
+    /// Writes with one statement; answers how many rows it changed.
+    async fn write(&self, query: sqlx::query::Query<'_, sqlx::Postgres, sqlx::postgres::PgArguments>) -> Result<u64> {
+        let stage = Stage::default();
+        let done = self.call(&stage, async {
+            let mut connection = self.pool.acquire().await?;
+            stage.committing();
+            query.execute(&mut *connection).await
+        });
+        Ok(done.await?.rows_affected())
+    }
+}
+
+/// Brings the schema to this program's version.
+///
+/// # Errors
+/// When the server does not answer, or its schema is newer than this program.
+pub async fn migrate(url: &str) -> Result<()> {
+    let (options, place) = options(url)?;
+    let work = async {
+        let mut connection = options.connect().await.map_err(|error| fault::postgres(&place, &error, false))?;
+        let ran = migrations::migrator(MIGRATIONS).run(&mut connection).await;
+        ran.map_err(|error| migrations::failed(&place, error, fault::postgres))?;
+        connection.close().await.map_err(|error| fault::postgres(&place, &error, false))
+    };
+    match tokio::time::timeout(MIGRATE_TIMEOUT, work).await {
+        Ok(done) => done,
+        Err(_) => Err(silent(&place, MIGRATE_TIMEOUT, true)),
+    }
+}
+
+/// Which migrations the ledger has and which it needs.
+///
+/// # Errors
+/// When the server does not answer.
+pub async fn migration_status(url: &str, params: PostgresParams) -> Result<Vec<MigrationStatus>> {
+    let (options, place) = options(url)?;
+    let timeout = Duration::from_millis(params.timeout_ms.max(1));
+    let work = async { applied(&mut options.connect().await?).await };
+    match tokio::time::timeout(timeout, work).await {
+        Ok(Ok(applied)) => Ok(migrations::status(MIGRATIONS, &applied)),
+        Ok(Err(error)) => Err(fault::postgres(&place, &error, false)),
+        Err(_) => Err(silent(&place, timeout, false)),
+    }
+}
+
+/// The versions that are applied; none when there is no table of them yet.
+async fn applied(connection: &mut PgConnection) -> sqlx::Result<Vec<i64>> {
+    const NO_SUCH_TABLE: &str = "42P01";
+    match sqlx::query(include_str!("sql/schema_versions.sql")).fetch_all(connection).await {
+        Ok(rows) => rows.iter().map(|row| row.int("version")).collect(),
+        Err(sqlx::Error::Database(told)) if told.code().as_deref() == Some(NO_SUCH_TABLE) => Ok(Vec::new()),
+        Err(error) => Err(error),
+    }
+}
+
+/// The options of a URL, and how to call it where people read.
+fn options(url: &str) -> Result<(PgConnectOptions, String)> {
+    let place = place(url);
+    let options = PgConnectOptions::from_str(url).map_err(|_| LedgerError::Refused {
+        place: place.clone(),
+        reason: "it is not a URL of the form postgres://user@host:port/database".to_owned(),
+    })?;
+    // Statements are logged by whoever calls, with what they mean.
+    Ok((options.application_name("ganger").disable_statement_logging(), place))
+}
+
+/// The URL without its secrets: no password, no parameters.
+fn place(url: &str) -> String {
+    let Ok(mut url) = url::Url::parse(url) else { return "an unreadable URL".to_owned() };
+    url.set_query(None);
+    match url.set_password(None) {
+        Ok(()) => url.to_string(),
+        Err(()) => format!("{}:{}", url.scheme(), url.path()),
+    }
+}
+
+fn silent(place: &str, timeout: Duration, committing: bool) -> LedgerError {
+    fault::unavailable(place, format!("no answer within {} ms", timeout.as_millis()), committing)
+}
+
+// === the steps of a transaction ===
+
+/// One connection while a batch works on it.
+struct Steps<'c>(&'c mut PgConnection);
+
+/// Does both sides of a batch.
+async fn both_sides(steps: &mut Steps<'_>, batch: &Batch) -> sqlx::Result<BatchAnswer> {
+    // Settlements first: they lock live rows in order and hold no key that an accept waits for.
+    let settles = settling::settle(steps, &batch.settles).await?;
+    let accepts = accepting::accept(steps, &batch.accepts).await?;
+    Ok(BatchAnswer { accepts, settles })
+}
+
+#[async_trait]
+impl Ledger for PostgresLedger {
+    async fn commit(&self, batch: &Batch) -> Result<BatchAnswer> {
+        let stage = Stage::default();
+        let one_sided = batch.accepts.is_empty() || batch.settles.is_empty();
+        let single = one_sided && !accepting::any_keyed(&batch.accepts) && settling::is_single_step(&batch.settles);
+        let work = async {
+            if single {
+                let mut connection = self.pool.acquire().await?;
+                stage.committing();
+                return both_sides(&mut Steps(&mut connection), batch).await;
+            }
+            let mut transaction = self.pool.begin().await?;
+            let answer = both_sides(&mut Steps(&mut transaction), batch).await?;
+            stage.committing();
+            transaction.commit().await?;
+            Ok(answer)
+        };
+        self.call(&stage, work).await
+    }
+
+    async fn confirm(&self, claims: &[Confirm]) -> Result<Vec<Confirmed>> {
+        let stage = Stage::default();
+        let waves = settling::waves(claims, |claim| claim.seq);
+        let work = async {
+            let mut answers = vec![Confirmed::Void; claims.len()];
+            if waves.len() <= 1 {
+                let mut connection = self.pool.acquire().await?;
+                stage.committing();
+                settle::confirm(&mut connection, claims, &waves, &mut answers).await?;
+            } else {
+                let mut transaction = self.pool.begin().await?;
+                settle::confirm(&mut transaction, claims, &waves, &mut answers).await?;
+                stage.committing();
+                transaction.commit().await?;
+            }
+            Ok(answers)
+        };
+        self.call(&stage, work).await
+    }
+
+    async fn live_jobs(&self, seqs: &[Seq]) -> Result<Vec<Job>> {
+        self.rows(sqlx::query(include_str!("sql/live_jobs.sql")).bind(seqs), row::job).await
+    }
+
+    async fn jobs(&self, ids: &[JobId]) -> Result<Vec<Job>> {
+        let ids: Vec<&str> = ids.iter().map(JobId::as_str).collect();
+        self.rows(sqlx::query(include_str!("sql/jobs.sql")).bind(ids), row::job).await
+    }
+
+    async fn page(&self, filter: &JobFilter, before: Option<Seq>, limit: u32, now: Timestamp) -> Result<Vec<Job>> {
+        let terms = PageTerms::of(filter, before, limit);
+        let query = sqlx::query(include_str!("sql/page.sql"))
+            .bind(terms.before)
+            .bind(terms.limit)
+            .bind(terms.queue)
+            .bind(terms.job_type)
+            .bind(terms.error_class)
+            .bind(&terms.label)
+            .bind(now.millis())
+            .bind(terms.live)
+            .bind(terms.rest);
+        self.rows(query, row::job).await
+    }
+
+    async fn live_entries(&self, after: Seq, limit: u32) -> Result<Vec<LiveEntry>> {
+        let query = sqlx::query(include_str!("sql/live_entries.sql")).bind(after).bind(i64::from(limit));
+        self.rows(query, row::entry).await
+    }
+
+    async fn late_entries(&self, job_type: &TypeName, before: Timestamp, limit: u32) -> Result<Vec<LiveEntry>> {
+        let query = sqlx::query(include_str!("sql/late_entries.sql"))
+            .bind(job_type.as_str())
+            .bind(before.millis())
+            .bind(i64::from(limit));
+        self.rows(query, row::entry).await
+    }
+
+    async fn order(&self, orders: &[Order], now: Timestamp) -> Result<Vec<Ordered>> {
+        let stage = Stage::default();
+        let work = async {
+            let mut transaction = self.pool.begin().await?;
+            let answers = ordering::carry_out(&mut Steps(&mut transaction), orders, now).await?;
+            stage.committing();
+            transaction.commit().await?;
+            Ok(answers)
+        };
+        self.call(&stage, work).await
+    }
+
+    async fn pauses(&self) -> Result<Vec<Pause>> {
+        self.rows(sqlx::query(include_str!("sql/pauses.sql")), row::pause).await
+    }
+
+    async fn set_pause(&self, scope: &Scope, pause: Option<&Pause>) -> Result<bool> {
+        let (kind, name) = row::scope(scope);
+        let query = match pause {
+            Some(pause) => sqlx::query(include_str!("sql/pause_set.sql"))
+                .bind(kind)
+                .bind(name)
+                .bind(&pause.by)
+                .bind(&pause.reason)
+                .bind(pause.since.millis()),
+            None => sqlx::query(include_str!("sql/pause_lift.sql")).bind(kind).bind(name),
+        };
+        Ok(self.write(query).await? > 0)
+    }
+
+    async fn retain(&self, retention: Retention, now: Timestamp) -> Result<Dropped> {
+        retain::pass(self, retention, now).await
+    }
+
+    async fn heartbeat(&self, node: &Node, lapse_ms: i64) -> Result<Vec<Node>> {
+        let beat = sqlx::query(include_str!("sql/heartbeat.sql"))
+            .bind(node.id.as_str())
+            .bind(&node.name)
+            .bind(node.started_at.millis())
+            .bind(&node.status);
+        self.write(beat).await?;
+        self.rows(sqlx::query(include_str!("sql/nodes.sql")).bind(lapse_ms), row::node).await
+    }
+
+    async fn leave(&self, node: &NodeId) -> Result<()> {
+        self.write(sqlx::query(include_str!("sql/leave.sql")).bind(node.as_str())).await.map(drop)
+    }
+
+    async fn take_term(&self, name: &str, holder: &NodeId, ttl_ms: i64) -> Result<bool> {
+        let query = sqlx::query(include_str!("sql/term_take.sql")).bind(name).bind(holder.as_str()).bind(ttl_ms);
+        Ok(self.write(query).await? > 0)
+    }
+
+    async fn identity(&self) -> Result<Identity> {
+        let found = self.rows(sqlx::query(include_str!("sql/identity.sql")), row::identity).await?;
+        found.into_iter().next().ok_or_else(|| fault::schema(&self.place, "its one row of identity is missing"))
+    }
+
+    async fn raise_epoch(&self, epoch: i64, broker_identity: &str) -> Result<Identity> {
+        let raise = sqlx::query(include_str!("sql/epoch_raise.sql")).bind(epoch).bind(broker_identity);
+        self.write(raise).await?;
+        self.identity().await
+    }
+
+    async fn sizes(&self) -> Result<Sizes> {
+        let found = self.rows(sqlx::query(include_str!("sql/sizes.sql")), row::sizes).await?;
+        Ok(found.into_iter().next().unwrap_or_default())
+    }
+
+    async fn ping(&self) -> Result<()> {
+        self.call(&Stage::default(), sqlx::query(include_str!("sql/ping.sql")).execute(&self.pool)).await.map(drop)
+    }
+}
+
+/// Pairs of an id and a value, as a map.
+fn by_id<T>(rows: &[PgRow], value: impl Fn(&PgRow) -> sqlx::Result<T>) -> sqlx::Result<HashMap<JobId, T>> {
+    rows.iter().map(|row| Ok((JobId::stored(row.text("id")?), value(row)?))).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_place_never_shows_a_secret() {
+        assert_eq!(place("postgres://me:secret@db:5432/jobs?sslpassword=x"), "postgres://me@db:5432/jobs");
+        assert!(!place("postgres:secret").contains("secret@"));
+        assert_eq!(place("not a url"), "an unreadable URL");
+        let refused = options("not a url").unwrap_err();
+        assert!(matches!(refused, LedgerError::Refused { .. }));
+    }
+}

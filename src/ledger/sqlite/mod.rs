@@ -1,1 +1,333 @@
-//! (being written)
+//! The ledger of a single machine: one SQLite file, held by one process.
+//!
+//! There is one writer, so between a look and a write nothing can happen, and both sides of a batch
+//! share one transaction and one fsync. Reads have connections of their own and never wait for it.
+
+mod accept;
+mod orders;
+mod repeated;
+mod retain;
+mod settle;
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use sqlx::ConnectOptions;
+use sqlx::sqlite::{
+    SqliteArguments, SqliteAutoVacuum, SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePool,
+    SqlitePoolOptions, SqliteRow, SqliteSynchronous,
+};
+
+use super::fault::{self, Stage};
+use super::migrations::{self, Known, MigrationStatus};
+use super::row::{self, Cells, PageTerms};
+use super::{
+    Batch, BatchAnswer, Confirm, Confirmed, Dropped, Identity, JobFilter, Ledger, LiveEntry, Node, Order, Ordered,
+    Pause, Result, Retention, Scope, Sizes, accept as accepting, order as ordering, settle as settling,
+};
+use crate::clock::{Clock, Timestamp};
+use crate::job::{Job, JobId, NodeId, Seq, TypeName};
+
+const MIGRATIONS: Known = &[(1, "ledger", include_str!("../../../migrations/sqlite/0001_ledger.sql"))];
+
+/// Takes the write lock at once: a transaction that reads first and writes later fails without
+/// waiting when somebody else wrote in between.
+const BEGIN: &str = "BEGIN IMMEDIATE";
+
+/// Enough for the pages people look at; each is a thread.
+const READERS: u32 = 2;
+
+/// How this process uses the file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SqliteParams {
+    /// How long a call waits for its turn, in milliseconds.
+    pub timeout_ms: u64,
+    /// How much of the file the writer keeps in memory, in KiB.
+    pub cache_kib: u32,
+}
+
+impl Default for SqliteParams {
+    /// Five seconds and 16 MiB: the upper levels of every index of a million jobs.
+    fn default() -> Self {
+        Self { timeout_ms: 5_000, cache_kib: 16 * 1024 }
+    }
+}
+
+/// A ledger in a SQLite file.
+#[derive(Debug)]
+pub struct SqliteLedger {
+    writer: SqlitePool,
+    readers: SqlitePool,
+    place: String,
+    clock: Arc<dyn Clock>,
+}
+
+// === opening ===
+
+impl SqliteLedger {
+    /// Opens the file, makes it if it is missing, and brings its schema to this program's version.
+    /// Heartbeats and terms are on `clock`.
+    ///
+    /// # Errors
+    /// [`super::LedgerError::Schema`] when the file is of a newer version or no ledger at all, and whatever
+    /// keeps the file from being opened.
+    pub async fn open(path: &Path, params: SqliteParams, clock: Arc<dyn Clock>) -> Result<Self> {
+        let place = path.display().to_string();
+        let timeout = Duration::from_millis(params.timeout_ms.max(1));
+        let options = SqliteConnectOptions::new()
+            .filename(path)
+            .busy_timeout(timeout)
+            .foreign_keys(false)
+            // Statements are logged by whoever calls, with what they mean.
+            .disable_statement_logging();
+        let pool = || SqlitePoolOptions::new().acquire_timeout(timeout).idle_timeout(None).max_lifetime(None);
+        let writing = options
+            .clone()
+            .create_if_missing(true)
+            // Free pages can be given back, so that the file shrinks again after a busy day.
+            .auto_vacuum(SqliteAutoVacuum::Incremental)
+            .journal_mode(SqliteJournalMode::Wal)
+            // What is acknowledged is on disk.
+            .synchronous(SqliteSynchronous::Full)
+            .pragma("cache_size", format!("-{}", params.cache_kib))
+            // 16 MiB of log between checkpoints: each costs two more fsyncs.
+            .pragma("wal_autocheckpoint", "4000")
+            .pragma("journal_size_limit", "67108864");
+        let writer = pool().max_connections(1).test_before_acquire(false).connect_with(writing).await;
+        let writer = writer.map_err(|error| fault::sqlite(&place, &error, false))?;
+        let found = applied(&writer).await.map_err(|error| fault::sqlite(&place, &error, false))?;
+        if !found.is_empty() && found.iter().max() > MIGRATIONS.iter().map(|known| &known.0).max() {
+            migrations::check(&place, MIGRATIONS, &found)?;
+        }
+        let migrated = migrations::migrator(MIGRATIONS).run(&writer).await;
+        migrated.map_err(|error| migrations::failed(&place, error, fault::sqlite))?;
+        let reading = options.read_only(true).pragma("cache_size", "-4096");
+        let readers = pool().max_connections(READERS).test_before_acquire(false).connect_lazy_with(reading);
+        Ok(Self { writer, readers, place, clock })
+    }
+
+    /// Closes the file.
+    pub async fn close(&self) {
+        self.readers.close().await;
+        self.writer.close().await;
+    }
+
+    /// Reads rows with one statement; `read` makes a value of each.
+    async fn rows<T>(
+        &self,
+        query: sqlx::query::Query<'_, sqlx::Sqlite, SqliteArguments>,
+        read: fn(&SqliteRow) -> sqlx::Result<T>,
+    ) -> Result<Vec<T>> {
+        let rows = query.fetch_all(&self.readers).await.and_then(|rows| rows.iter().map(read).collect());
+        rows.map_err(|error| fault::sqlite(&self.place, &error, false))
+    }
+
+    /// Writes with one statement; answers how many rows it changed.
+    async fn write(&self, query: sqlx::query::Query<'_, sqlx::Sqlite, SqliteArguments>) -> Result<u64> {
+        let done = query.execute(&self.writer).await;
+        Ok(done.map_err(|error| fault::sqlite(&self.place, &error, true))?.rows_affected())
+    }
+
+    /// Runs `work` in one transaction of the writer.
+    async fn transaction<T>(&self, work: impl AsyncWork<T>) -> Result<T> {
+        let stage = Stage::default();
+        let all = async {
+            let mut transaction = self.writer.begin_with(BEGIN).await?;
+            let value = work.run(Steps(&mut transaction)).await?;
+            stage.committing();
+            transaction.commit().await?;
+            Ok(value)
+        };
+        all.await.map_err(|error: sqlx::Error| fault::sqlite(&self.place, &error, stage.is_committing()))
+    }
+}
+
+/// Which migrations the file has and which it needs.
+///
+/// # Errors
+/// When the file cannot be read.
+pub async fn migration_status(path: &Path) -> Result<Vec<MigrationStatus>> {
+    let place = path.display().to_string();
+    if !path.exists() {
+        return Ok(migrations::status(MIGRATIONS, &[]));
+    }
+    let options = SqliteConnectOptions::new().filename(path).read_only(true).disable_statement_logging();
+    let found = async { applied(&SqlitePoolOptions::new().max_connections(1).connect_with(options).await?).await };
+    let found = found.await.map_err(|error| fault::sqlite(&place, &error, false))?;
+    Ok(migrations::status(MIGRATIONS, &found))
+}
+
+/// The versions that are applied; none when there is no table of them yet.
+async fn applied(pool: &SqlitePool) -> sqlx::Result<Vec<i64>> {
+    match sqlx::query(include_str!("sql/schema_versions.sql")).fetch_all(pool).await {
+        Ok(rows) => rows.iter().map(|row| row.int("version")).collect(),
+        Err(sqlx::Error::Database(told)) if told.message().starts_with("no such table") => Ok(Vec::new()),
+        Err(error) => Err(error),
+    }
+}
+
+// === the steps of a transaction ===
+
+/// The writer while a batch works on it.
+struct Steps<'c>(&'c mut SqliteConnection);
+
+/// Work within a transaction.
+trait AsyncWork<T>: Send {
+    fn run(self, steps: Steps<'_>) -> impl Future<Output = sqlx::Result<T>> + Send;
+}
+
+/// Both sides of a batch.
+struct BothSides<'a>(&'a Batch);
+
+impl AsyncWork<BatchAnswer> for BothSides<'_> {
+    async fn run(self, mut steps: Steps<'_>) -> sqlx::Result<BatchAnswer> {
+        let settles = settling::settle(&mut steps, &self.0.settles).await?;
+        let accepts = accepting::accept(&mut steps, &self.0.accepts).await?;
+        Ok(BatchAnswer { accepts, settles })
+    }
+}
+
+/// Confirmations of claims.
+struct Confirms<'a>(&'a [Confirm]);
+
+impl AsyncWork<Vec<Confirmed>> for Confirms<'_> {
+    async fn run(self, steps: Steps<'_>) -> sqlx::Result<Vec<Confirmed>> {
+        settle::confirm(steps.0, self.0).await
+    }
+}
+
+/// Operators' orders.
+struct Orders<'a>(&'a [Order], Timestamp);
+
+impl AsyncWork<Vec<Ordered>> for Orders<'_> {
+    async fn run(self, mut steps: Steps<'_>) -> sqlx::Result<Vec<Ordered>> {
+        ordering::carry_out(&mut steps, self.0, self.1).await
+    }
+}
+
+#[async_trait]
+impl Ledger for SqliteLedger {
+    async fn commit(&self, batch: &Batch) -> Result<BatchAnswer> {
+        self.transaction(BothSides(batch)).await
+    }
+
+    async fn confirm(&self, claims: &[Confirm]) -> Result<Vec<Confirmed>> {
+        self.transaction(Confirms(claims)).await
+    }
+
+    async fn live_jobs(&self, seqs: &[Seq]) -> Result<Vec<Job>> {
+        self.rows(sqlx::query(include_str!("sql/live_jobs.sql")).bind(json(seqs)), row::job).await
+    }
+
+    async fn jobs(&self, ids: &[JobId]) -> Result<Vec<Job>> {
+        let ids: Vec<&str> = ids.iter().map(JobId::as_str).collect();
+        self.rows(sqlx::query(include_str!("sql/jobs.sql")).bind(json(&ids)), row::job).await
+    }
+
+    async fn page(&self, filter: &JobFilter, before: Option<Seq>, limit: u32, now: Timestamp) -> Result<Vec<Job>> {
+        let terms = PageTerms::of(filter, before, limit);
+        let query = sqlx::query(include_str!("sql/page.sql"))
+            .bind(terms.before)
+            .bind(terms.limit)
+            .bind(terms.queue)
+            .bind(terms.job_type)
+            .bind(terms.error_class)
+            .bind(terms.label)
+            .bind(now.millis())
+            .bind(terms.live)
+            .bind(terms.rest);
+        self.rows(query, row::job).await
+    }
+
+    async fn live_entries(&self, after: Seq, limit: u32) -> Result<Vec<LiveEntry>> {
+        let query = sqlx::query(include_str!("sql/live_entries.sql")).bind(after).bind(i64::from(limit));
+        self.rows(query, row::entry).await
+    }
+
+    async fn late_entries(&self, job_type: &TypeName, before: Timestamp, limit: u32) -> Result<Vec<LiveEntry>> {
+        let query = sqlx::query(include_str!("sql/late_entries.sql"))
+            .bind(job_type.as_str())
+            .bind(before.millis())
+            .bind(i64::from(limit));
+        self.rows(query, row::entry).await
+    }
+
+    async fn order(&self, orders: &[Order], now: Timestamp) -> Result<Vec<Ordered>> {
+        self.transaction(Orders(orders, now)).await
+    }
+
+    async fn pauses(&self) -> Result<Vec<Pause>> {
+        self.rows(sqlx::query(include_str!("sql/pauses.sql")), row::pause).await
+    }
+
+    async fn set_pause(&self, scope: &Scope, pause: Option<&Pause>) -> Result<bool> {
+        let (kind, name) = row::scope(scope);
+        let query = match pause {
+            Some(pause) => sqlx::query(include_str!("sql/pause_set.sql"))
+                .bind(kind)
+                .bind(name)
+                .bind(&pause.by)
+                .bind(&pause.reason)
+                .bind(pause.since.millis()),
+            None => sqlx::query(include_str!("sql/pause_lift.sql")).bind(kind).bind(name),
+        };
+        Ok(self.write(query).await? > 0)
+    }
+
+    async fn retain(&self, retention: Retention, now: Timestamp) -> Result<Dropped> {
+        retain::pass(self, retention, now).await
+    }
+
+    async fn heartbeat(&self, node: &Node, lapse_ms: i64) -> Result<Vec<Node>> {
+        let now = self.clock.now().millis();
+        let beat = sqlx::query(include_str!("sql/heartbeat.sql"))
+            .bind(node.id.as_str())
+            .bind(&node.name)
+            .bind(node.started_at.millis())
+            .bind(&node.status)
+            .bind(now);
+        self.write(beat).await?;
+        self.rows(sqlx::query(include_str!("sql/nodes.sql")).bind(lapse_ms).bind(now), row::node).await
+    }
+
+    async fn leave(&self, node: &NodeId) -> Result<()> {
+        self.write(sqlx::query(include_str!("sql/leave.sql")).bind(node.as_str())).await.map(drop)
+    }
+
+    async fn take_term(&self, name: &str, holder: &NodeId, ttl_ms: i64) -> Result<bool> {
+        let query = sqlx::query(include_str!("sql/term_take.sql"))
+            .bind(name)
+            .bind(holder.as_str())
+            .bind(ttl_ms)
+            .bind(self.clock.now().millis());
+        Ok(self.write(query).await? > 0)
+    }
+
+    async fn identity(&self) -> Result<Identity> {
+        let found = self.rows(sqlx::query(include_str!("sql/identity.sql")), row::identity).await?;
+        found.into_iter().next().ok_or_else(|| fault::schema(&self.place, "its one row of identity is missing"))
+    }
+
+    async fn raise_epoch(&self, epoch: i64, broker_identity: &str) -> Result<Identity> {
+        let raise = sqlx::query(include_str!("sql/epoch_raise.sql")).bind(epoch).bind(broker_identity);
+        self.write(raise).await?;
+        self.identity().await
+    }
+
+    async fn sizes(&self) -> Result<Sizes> {
+        let found = self.rows(sqlx::query(include_str!("sql/sizes.sql")), row::sizes).await?;
+        Ok(found.into_iter().next().unwrap_or_default())
+    }
+
+    async fn ping(&self) -> Result<()> {
+        self.rows(sqlx::query(include_str!("sql/ping.sql")), |_| Ok(())).await.map(drop)
+    }
+}
+
+/// A list as one parameter.
+fn json<T: serde::Serialize + ?Sized>(list: &T) -> String {
+    // Lists of numbers and texts cannot fail to become JSON; an empty list asks for nothing.
+    serde_json::to_string(list).unwrap_or_else(|_| "[]".to_owned())
+}

@@ -1,0 +1,145 @@
+//! Which adapters a configuration asks for.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::broker::Broker;
+use crate::broker::memory::MemoryBroker;
+use crate::broker::redis::{RedisBroker, RedisParams};
+use crate::clock::Clock;
+use crate::config::{Config, HandlersConfig, LedgerConfig};
+use crate::engine::Setup;
+use crate::handler::SharedHandler;
+use crate::handler::builtin::BuiltinHandler;
+use crate::handler::command::{CommandHandler, CommandParams};
+use crate::handler::http::{HttpHandler, HttpParams, client};
+use crate::job::TypeName;
+use crate::ledger::postgres::{self, PostgresLedger, PostgresParams};
+use crate::ledger::sqlite::{SqliteLedger, SqliteParams};
+use crate::ledger::{Ledger, LedgerError};
+use crate::policy::catalog::{HandlerSpec, JobType};
+use crate::service::Supervisor;
+
+use super::{CONFIGURATION, FAILED, Failure, UNREACHABLE};
+
+/// Between two tries to reach the ledger at start.
+const RETRY_PAUSE: Duration = Duration::from_millis(500);
+
+/// Opens the ledger. An unreachable one is tried again for `startup.wait_ms`.
+pub(super) async fn ledger(
+    config: &Config,
+    migrate: bool,
+    clock: Arc<dyn Clock>,
+) -> Result<Arc<dyn Ledger>, Failure> {
+    let end = Instant::now() + Duration::from_millis(config.startup.wait_ms);
+    let mut told = false;
+    loop {
+        let error = match open(config, migrate, clock.clone()).await {
+            Ok(ledger) => return Ok(ledger),
+            Err(error) => error,
+        };
+        if !error.is_transient() {
+            return Err(Failure::new(FAILED, error.to_string()));
+        }
+        if Instant::now() >= end {
+            let waited = config.startup.wait_ms;
+            return Err(Failure::new(UNREACHABLE, format!("{error} (tried for {waited} ms, see startup.wait_ms)")));
+        }
+        if !std::mem::replace(&mut told, true) {
+            tracing::warn!("{error}; trying again for {} ms", config.startup.wait_ms);
+        }
+        tokio::time::sleep(RETRY_PAUSE).await;
+    }
+}
+
+async fn open(config: &Config, migrate: bool, clock: Arc<dyn Clock>) -> Result<Arc<dyn Ledger>, LedgerError> {
+    match &config.ledger {
+        LedgerConfig::Sqlite { path, timeout_ms, .. } => {
+            let params = SqliteParams { timeout_ms: *timeout_ms, ..SqliteParams::default() };
+            Ok(Arc::new(SqliteLedger::open(path, params, clock).await?))
+        }
+        LedgerConfig::Postgres { url, pool_size, timeout_ms } => {
+            if migrate {
+                postgres::migrate(url.expose()).await?;
+            }
+            Ok(Arc::new(PostgresLedger::connect(url.expose(), postgres_params(*pool_size, *timeout_ms)).await?))
+        }
+    }
+}
+
+/// A pool of the size that was configured.
+pub(super) fn postgres_params(pool_size: usize, timeout_ms: u64) -> PostgresParams {
+    PostgresParams { pool_size: u32::try_from(pool_size).unwrap_or(u32::MAX), timeout_ms }
+}
+
+/// Makes the broker; a Redis one gets its subscriber as a service.
+pub(super) fn broker(
+    config: &Config,
+    clock: Arc<dyn Clock>,
+    supervisor: &Supervisor,
+) -> Result<Arc<dyn Broker>, Failure> {
+    let Some(redis) = &config.redis else {
+        return Ok(Arc::new(MemoryBroker::new(clock)));
+    };
+    let params = RedisParams {
+        url: redis.url.expose().to_owned(),
+        key_prefix: redis.key_prefix.clone(),
+        timeout_ms: redis.timeout_ms,
+        connect_timeout_ms: redis.timeout_ms,
+        pool_size: redis.pool_size,
+    };
+    let broker = RedisBroker::new(params).map_err(|error| Failure::new(CONFIGURATION, error.to_string()))?;
+    let broker = Arc::new(broker);
+    let (subscribing, stop) = (broker.clone(), supervisor.stop_token());
+    supervisor.start("redis-subscriber", move || {
+        let (broker, stop) = (subscribing.clone(), stop.clone());
+        async move { broker.run_subscriber(stop).await }
+    });
+    Ok(broker)
+}
+
+/// Builds the handlers of a catalogue. Types whose handler this build does not have wait, and the log
+/// says so.
+pub(super) fn setup(config: &Config) -> Result<Setup, Failure> {
+    let client = client(Duration::from_millis(config.handlers.connect_timeout_ms))
+        .map_err(|error| Failure::new(FAILED, format!("the HTTP client cannot be built: {error}")))?;
+    let mut handlers: HashMap<TypeName, SharedHandler> = HashMap::new();
+    for known in config.catalog.types.values() {
+        match handler(known, &client, config.handlers) {
+            Some(built) => {
+                handlers.insert(known.name.clone(), built);
+            }
+            None => tracing::warn!(
+                job.type_ = %known.name,
+                "Jobs of type {} are accepted and wait: this build has no {} handler yet",
+                known.name,
+                known.handler.kind()
+            ),
+        }
+    }
+    Ok(Setup::new(config.catalog.clone(), handlers))
+}
+
+fn handler(known: &JobType, client: &reqwest::Client, shared: HandlersConfig) -> Option<SharedHandler> {
+    match &known.handler {
+        HandlerSpec::Builtin(builtin) => Some(Arc::new(BuiltinHandler::new(*builtin))),
+        HandlerSpec::Command { program, args, env, exit_classes } => {
+            Some(Arc::new(CommandHandler::new(CommandParams {
+                program: program.clone(),
+                args: args.clone(),
+                env: env.clone(),
+                exit_classes: exit_classes.clone(),
+                term_grace_ms: shared.term_grace_ms,
+            })))
+        }
+        HandlerSpec::Http { url, secret } => Some(Arc::new(HttpHandler::new(HttpParams {
+            url: url.clone(),
+            secret: secret.clone(),
+            client: client.clone(),
+        }))),
+        HandlerSpec::Mcp { .. } => None,
+    }
+}

@@ -1,0 +1,242 @@
+//! `ganger serve`: check, build, announce, run, leave in order.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::TcpListener;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use crate::clock::{Clock, SystemClock};
+use crate::config::{Config, LedgerConfig, LogFormat as ConfiguredFormat, Role as ConfiguredRole};
+use crate::engine::{Engine, EngineParams, Limits};
+use crate::http::{self, ApiState, Auth, Role, Token};
+use crate::job::NodeId;
+use crate::ledger::Retention;
+use crate::service::{Phase, Supervisor};
+use crate::telemetry::{logging, metrics};
+
+use super::{CONFIGURATION, FAILED, Failure, ServeOptions, adapters, data_dir};
+
+/// How long the start waits for an open broker before it announces itself without one.
+const BROKER_PATIENCE: Duration = Duration::from_secs(2);
+/// How long services may take to end once everything is given back.
+const SERVICES_PATIENCE: Duration = Duration::from_millis(800);
+/// Payloads of waiting jobs kept in memory, in bytes: with the rest this stays near 30 MB.
+const PAYLOAD_CACHE_BYTES: usize = 16 * 1024 * 1024;
+
+/// The signals that a daemon listens to.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    hangup: Signal,
+}
+
+/// Runs the daemon until it is told to leave. `announce` is called once, when it is ready.
+///
+/// # Errors
+/// Why it could not start, or which service failed.
+pub async fn serve(options: ServeOptions, announce: impl Fn(SocketAddr) -> std::io::Result<()>) -> Result<(), Failure> {
+    let config = options.load()?;
+    start_log(&config)?;
+    let mut signals = signals().map_err(|error| Failure::new(FAILED, format!("cannot listen to signals: {error}")))?;
+    let handle = metrics::install().map_err(|error| Failure::new(FAILED, error.to_string()))?;
+    let _held = match &config.ledger {
+        LedgerConfig::Sqlite { .. } => Some(data_dir::take(&config.server.data_dir)?),
+        LedgerConfig::Postgres { .. } => None,
+    };
+    let listen = config.server.listen;
+    let listener = TcpListener::bind(listen)
+        .await
+        .map_err(|error| Failure::new(FAILED, format!("cannot listen on {listen} (server.listen): {error}")))?;
+    let address = listener.local_addr().map_err(|error| Failure::new(FAILED, error.to_string()))?;
+
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let ledger = tokio::select! {
+        ledger = adapters::ledger(&config, options.migrate, clock.clone()) => ledger?,
+        () = signals.stop() => return Ok(()),
+    };
+    let supervisor = Arc::new(Supervisor::new());
+    let broker = adapters::broker(&config, clock.clone(), &supervisor)?;
+    let setup = adapters::setup(&config)?;
+    let engine = Engine::start(engine_params(&config), setup, ledger, broker, clock, supervisor.clone());
+
+    tokio::select! {
+        open = engine.broker_open(BROKER_PATIENCE) => {
+            if let Err(why) = open {
+                tracing::warn!("Starting without an open broker ({why}): jobs are accepted and wait in the ledger");
+            }
+        }
+        why = engine.broker_unfit() => {
+            supervisor.shut_down(SERVICES_PATIENCE).await;
+            return Err(Failure::new(CONFIGURATION, why));
+        }
+    }
+    let stop_http = CancellationToken::new();
+    let state = ApiState {
+        engine: engine.clone(),
+        auth: auth(&config),
+        metrics: Arc::new(move || metrics::render(&handle)),
+        version: env!("CARGO_PKG_VERSION"),
+        stop: stop_http.clone(),
+    };
+    let params = http::Params { end_time: Duration::from_millis(500), ..http::Params::default() };
+    #[expect(clippy::disallowed_methods, reason = "awaited below; it must outlive the services")]
+    let api = tokio::spawn(http::serve(listener, http::router(state), stop_http.clone(), params));
+    supervisor.enter(Phase::Running);
+    // Whoever does not read the line finds the address in the log.
+    if let Err(error) = announce(address) {
+        tracing::warn!("The ready line could not be written: {error}");
+    }
+    tracing::info!("Listening on http://{address}");
+
+    let failed = run(&options, &config, &engine, &supervisor, &mut signals).await;
+    let leaving = leave(&engine, &supervisor, api, &stop_http, Duration::from_millis(config.shutdown.soft_ms));
+    tokio::select! {
+        () = leaving => {}
+        () = signals.stop() => return Err(Failure::new(FAILED, "a second signal: left at once")),
+    }
+    failed.map_or(Ok(()), |words| Err(Failure::new(FAILED, words)))
+}
+
+/// Runs until a signal says to leave, or until a service fails for good; then its words.
+async fn run(
+    options: &ServeOptions,
+    config: &Config,
+    engine: &Engine,
+    supervisor: &Supervisor,
+    signals: &mut Signals,
+) -> Option<String> {
+    loop {
+        tokio::select! {
+            words = supervisor.failed() => return Some(words),
+            hangup = signals.next() => {
+                if !hangup {
+                    return None;
+                }
+                reload(options, config, engine);
+            }
+        }
+    }
+}
+
+/// Takes a changed configuration over where that is possible while running; a bad one changes nothing.
+fn reload(options: &ServeOptions, started_with: &Config, engine: &Engine) {
+    let loaded = options.load().and_then(|config| adapters::setup(&config).map(|setup| (config, setup)));
+    match loaded {
+        Ok((config, setup)) => {
+            engine.reload(setup);
+            let same = config.server == started_with.server
+                && config.redis == started_with.redis
+                && config.ledger == started_with.ledger;
+            let rest = if same { "" } else { "; [server], [redis] and [ledger] take effect at the next start" };
+            tracing::info!("Reloaded queues, pools, job types and retry policies{rest}");
+        }
+        Err(failure) => tracing::error!("Kept the old settings: {failure}"),
+    }
+}
+
+/// Drains, ends the API and the services.
+async fn leave(
+    engine: &Engine,
+    supervisor: &Supervisor,
+    api: JoinHandle<()>,
+    stop_http: &CancellationToken,
+    soft: Duration,
+) {
+    engine.drain(soft).await;
+    stop_http.cancel();
+    let (ended, api) = tokio::join!(supervisor.shut_down(SERVICES_PATIENCE), api);
+    if let Err(error) = api {
+        tracing::error!("The API ended badly: {error}");
+    }
+    if ended {
+        tracing::info!("Stopped");
+    } else {
+        tracing::warn!("Stopped; some services did not end in time");
+    }
+}
+
+fn signals() -> std::io::Result<Signals> {
+    Ok(Signals {
+        terminate: signal(SignalKind::terminate())?,
+        interrupt: signal(SignalKind::interrupt())?,
+        hangup: signal(SignalKind::hangup())?,
+    })
+}
+
+impl Signals {
+    /// Returns when the process is told to leave.
+    async fn stop(&mut self) {
+        while self.next().await {}
+    }
+
+    /// Waits for a signal: true to reload, false to leave.
+    async fn next(&mut self) -> bool {
+        tokio::select! {
+            _ = self.terminate.recv() => false,
+            _ = self.interrupt.recv() => false,
+            _ = self.hangup.recv() => true,
+        }
+    }
+}
+
+fn start_log(config: &Config) -> Result<(), Failure> {
+    let format = match config.logging.format {
+        ConfiguredFormat::Auto => logging::LogFormat::Auto,
+        ConfiguredFormat::Json => logging::LogFormat::Json,
+        ConfiguredFormat::Text => logging::LogFormat::Text,
+    };
+    logging::start(format, &config.logging.filter)
+        .map_err(|error| Failure::new(CONFIGURATION, format!("logging.filter: {error}")))
+}
+
+fn auth(config: &Config) -> Auth {
+    let role = |role: &ConfiguredRole| match role {
+        ConfiguredRole::Submit => Role::Submit,
+        ConfiguredRole::Read => Role::Read,
+        ConfiguredRole::Operate => Role::Operate,
+    };
+    let tokens = config.auth.tokens.iter().map(|(name, token)| Token {
+        name: name.clone(),
+        roles: token.roles.iter().map(role).collect(),
+        secret: token.token.expose().to_owned(),
+    });
+    Auth::new(tokens.collect())
+}
+
+fn engine_params(config: &Config) -> EngineParams {
+    let ms = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
+    let host = nix::unistd::gethostname().ok().and_then(|name| name.into_string().ok());
+    let tail = format!("{:06x}", rand::random_range(0..0x0100_0000));
+    let host = config.server.node.clone().or(host).unwrap_or_else(|| "node".to_owned());
+    // Names hold letters, digits and a few signs; a host may be called anything.
+    let host: String = host.chars().map(|c| if c.is_ascii_alphanumeric() || "._-".contains(c) { c } else { '-' }).collect();
+    let id = NodeId::new(&format!("{host}.{tail}")).unwrap_or_else(|_| NodeId::stored(&format!("node.{tail}")));
+    EngineParams {
+        node_name: config.server.node.clone().unwrap_or_else(|| id.to_string()),
+        node: id,
+        limits: Limits {
+            payload_bytes_max: config.limits.payload_bytes_max,
+            result_bytes_max: config.limits.result_bytes_max,
+        },
+        lease_ms: ms(config.lease.ttl_ms),
+        renew_ms: config.lease.renew_ms,
+        lock_ms: ms(config.lock.ttl_ms),
+        lock_wait_ms: ms(config.lock.wait_ms),
+        result_ttl_ms: ms(config.result_cache.ttl_ms),
+        retention: Retention {
+            max_age_ms: ms(config.retention.max_age_s).saturating_mul(1_000),
+            max_jobs: config.retention.max_jobs,
+            max_bytes: config.retention.max_bytes,
+            key_age_ms: ms(config.retention.key_age_s).saturating_mul(1_000),
+        },
+        committers: match config.ledger {
+            LedgerConfig::Sqlite { .. } => (1, 0),
+            LedgerConfig::Postgres { .. } => (2, 2),
+        },
+        payload_cache_bytes: PAYLOAD_CACHE_BYTES,
+    }
+}

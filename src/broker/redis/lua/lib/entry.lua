@@ -1,0 +1,196 @@
+-- Shared by every script of a queue; scripts.rs puts it between the shebang and the script.
+--
+-- An entry is one text in the jobs hash: `type;seq;flags`, and when there is more to say, all of
+-- `type;seq;flags;counters;score;fence;node;claimed_at;waiting_since`.
+--   flags          the priority's digit, then `k` if keyed, then `c` if clean
+--   counters       attempts.deliveries.crashes.deferrals, empty when all are zero
+--   score          only outside a lane: a lane holds it itself
+--   fence, node, claimed_at (ms)  only under a lease
+--   waiting_since  ms, only while a lock of another program is waited for
+
+-- Whole numbers up to 2^53 as digits; the `..` operator would write large ones with an exponent.
+local function digits(number)
+  return string.format('%.0f', number)
+end
+
+local function server_ms()
+  local time = redis.call('TIME')
+  return tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
+end
+
+local function wrong_epoch(found)
+  return redis.error_reply('EPOCH ' .. (found or '-'))
+end
+
+local function read_entry(raw)
+  local kind, seq, flags, rest = string.match(raw, '^([^;]*);([^;]*);([^;]*);?(.*)$')
+  local entry = { kind = kind, seq = seq, flags = flags,
+    counters = '', score = '', fence = '', node = '', claimed_at = '', waiting_since = '' }
+  if rest ~= '' then
+    entry.counters, entry.score, entry.fence, entry.node, entry.claimed_at, entry.waiting_since =
+      string.match(rest, '^([^;]*);([^;]*);([^;]*);([^;]*);([^;]*);([^;]*)$')
+  end
+  return entry
+end
+
+local function write_entry(entry)
+  local head = entry.kind .. ';' .. entry.seq .. ';' .. entry.flags
+  local rest = entry.counters .. ';' .. entry.score .. ';' .. entry.fence .. ';' .. entry.node .. ';'
+    .. entry.claimed_at .. ';' .. entry.waiting_since
+  if rest == ';;;;;' then
+    return head
+  end
+  return head .. ';' .. rest
+end
+
+-- The four counters as numbers: attempts, deliveries, crashes, deferrals.
+local function read_counters(text)
+  if text == '' then
+    return { 0, 0, 0, 0 }
+  end
+  local a, d, c, f = string.match(text, '^(%d+)%.(%d+)%.(%d+)%.(%d+)$')
+  return { tonumber(a), tonumber(d), tonumber(c), tonumber(f) }
+end
+
+local function add_to_counter(entry, which)
+  local counters = read_counters(entry.counters)
+  counters[which] = counters[which] + 1
+  entry.counters = table.concat(counters, '.')
+  return counters
+end
+
+local function make_suspect(entry)
+  entry.flags = string.gsub(entry.flags, 'c', '')
+end
+
+local function end_lease(entry)
+  entry.fence, entry.node, entry.claimed_at = '', '', ''
+end
+
+local function is_held(entry, seq, fence)
+  return entry.fence ~= '' and entry.fence == fence and entry.seq == seq
+end
+
+-- The fence of a lock that this program wrote; nil for a value of another program.
+local function lock_fence(value)
+  local fence = string.match(value, '^(%d+):.')
+  return fence and tonumber(fence)
+end
+
+-- Every list below is bounded by its caller (at most about a thousand values), so unpack is safe.
+local function call_with(command, key, values)
+  if #values > 0 then
+    redis.call(command, key, unpack(values))
+  end
+end
+
+-- Fields of a hash by id; an empty list asks nothing.
+local function read_all(key, ids)
+  if #ids == 0 then
+    return {}
+  end
+  return redis.call('HMGET', key, unpack(ids))
+end
+
+local function keys_of(prefix, ids)
+  local keys = {}
+  for at, id in ipairs(ids) do
+    keys[at] = prefix .. id
+  end
+  return keys
+end
+
+-- Writes that are gathered and made with one command per key at the end of a script.
+local function new_writes()
+  return { jobs = {}, gone = {}, lanes = {}, unlanes = {}, later = {}, unlater = {}, leases = {}, unleases = {},
+    ready = {}, unlock = {} }
+end
+
+local function gather(map, key, ...)
+  local list = map[key]
+  if not list then
+    list = {}
+    map[key] = list
+  end
+  for _, value in ipairs({ ... }) do
+    list[#list + 1] = value
+  end
+end
+
+local function count_ready(writes, entry, by)
+  local priority = string.sub(entry.flags, 1, 1)
+  writes.ready[priority] = (writes.ready[priority] or 0) + by
+end
+
+local function save(writes, id, entry)
+  gather(writes, 'jobs', id, write_entry(entry))
+end
+
+-- Puts an entry that is nowhere into its lane, or among what is due later.
+local function place(writes, id, entry, score, due, now)
+  if due and due > now then
+    entry.score = score
+    gather(writes, 'later', digits(due), id)
+  else
+    entry.score = ''
+    gather(writes.lanes, entry.kind, score, id)
+    count_ready(writes, entry, 1)
+  end
+  save(writes, id, entry)
+end
+
+-- Takes a whole entry out of wherever it is, with its lease and a lock of ours.
+local function take_out(writes, id, entry)
+  if entry.fence ~= '' then
+    gather(writes, 'unleases', id)
+  elseif entry.score ~= '' then
+    gather(writes, 'unlater', id)
+  else
+    gather(writes.unlanes, entry.kind, id)
+    count_ready(writes, entry, -1)
+  end
+  gather(writes, 'gone', id)
+end
+
+-- Removals go first: an id may leave one place and enter another in the same script.
+local function flush(writes, keys)
+  for lane, ids in pairs(writes.unlanes) do
+    call_with('ZREM', keys.prefix .. 'lane:' .. lane, ids)
+  end
+  call_with('ZREM', keys.later, writes.unlater)
+  call_with('ZREM', keys.leases, writes.unleases)
+  call_with('HDEL', keys.jobs, writes.gone)
+  if #writes.unlock > 0 then
+    redis.call('DEL', unpack(writes.unlock))
+  end
+  call_with('HSET', keys.jobs, writes.jobs)
+  call_with('ZADD', keys.later, writes.later)
+  call_with('ZADD', keys.leases, writes.leases)
+  for lane, scores in pairs(writes.lanes) do
+    call_with('ZADD', keys.prefix .. 'lane:' .. lane, scores)
+  end
+  for priority, by in pairs(writes.ready) do
+    if by ~= 0 then
+      redis.call('HINCRBY', keys.ctl, 'ready' .. priority, digits(by))
+    end
+  end
+end
+
+-- Moves up to `limit` due entries into their lanes; says whether there may be more.
+local function promote(keys, now, limit)
+  local ids = redis.call('ZRANGEBYSCORE', keys.later, '-inf', digits(now), 'LIMIT', 0, limit)
+  if #ids == 0 then
+    return false
+  end
+  local writes = new_writes()
+  local raws = read_all(keys.jobs, ids)
+  for at, id in ipairs(ids) do
+    gather(writes, 'unlater', id)
+    if raws[at] then
+      local entry = read_entry(raws[at])
+      place(writes, id, entry, entry.score, nil, now)
+    end
+  end
+  flush(writes, keys)
+  return #ids == limit
+end

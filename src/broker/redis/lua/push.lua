@@ -1,0 +1,102 @@
+#!lua
+-- push.lua
+-- Adds entries to a queue. An entry of an older life under the same id is replaced, with its lease,
+-- its lock and its result; one of the same or a newer life stays. An entry is clean only if the
+-- server's clock has not passed its stamp. Refused as a whole when the server is out of memory.
+--
+-- Move: absent -> ready
+-- Move: absent -> scheduled
+-- Move: absent -> retrying
+-- Keys: 5
+--   KEYS[1] ctl     hash        <prefix>{queue}:ctl
+--   KEYS[2] later   sorted set  <prefix>{queue}:later
+--   KEYS[3] leases  sorted set  <prefix>{queue}:leases
+--   KEYS[4] jobs    hash        <prefix>{queue}:jobs
+--   KEYS[5] lanes   set         <prefix>{queue}:lanes
+-- Args:
+--   ARGV[1] epoch, number
+--   ARGV[2] prefix of the queue's keys, text
+--   ARGV[3] channel of wake-ups, text
+--   ARGV[4] queue, text
+--   ARGV[5..] per entry, at most 500: id, seq, type, flags without c, clean until ms, score, due ms or
+--     empty, counters or empty
+-- Returns: { now ms, then per entry: 0 added, 1 present, 2 replaced, 3 outlived }; error EPOCH <found> in
+--   another epoch
+
+local epoch, prefix, channel, queue = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
+local keys = { ctl = KEYS[1], later = KEYS[2], leases = KEYS[3], jobs = KEYS[4], prefix = prefix }
+local FIRST, WIDTH = 5, 8
+
+local found_epoch = redis.call('HGET', keys.ctl, 'epoch')
+if found_epoch ~= epoch then
+  return wrong_epoch(found_epoch)
+end
+local now = server_ms()
+
+local ids = {}
+for at = FIRST, #ARGV, WIDTH do
+  ids[#ids + 1] = ARGV[at]
+end
+local raws = read_all(keys.jobs, ids)
+local reply = { digits(now) }
+local writes = new_writes()
+local pushed, lanes = {}, {}
+local has_added = false
+
+-- The entry under this id as it would be read now: an id may come twice in one push.
+local function standing(at)
+  local id = ids[at]
+  if pushed[id] then
+    flush(writes, keys)
+    writes = new_writes()
+    return redis.call('HGET', keys.jobs, id)
+  end
+  pushed[id] = true
+  return raws[at]
+end
+
+local function push(at, base)
+  local id, seq = ids[at], ARGV[base + 1]
+  local raw = standing(at)
+  local answer = 0
+  if raw then
+    local old = read_entry(raw)
+    if old.seq == seq then
+      return 1
+    elseif tonumber(old.seq) > tonumber(seq) then
+      return 3
+    end
+    -- Removed at once, since the writes below are gathered per key.
+    local removal = new_writes()
+    take_out(removal, id, old)
+    flush(removal, keys)
+    redis.call('DEL', prefix .. 'job_result:' .. id)
+    local lock = redis.call('GET', prefix .. 'job_lock:' .. id)
+    if lock and lock_fence(lock) then
+      redis.call('DEL', prefix .. 'job_lock:' .. id)
+    end
+    answer = 2
+  end
+  local flags = ARGV[base + 3]
+  if tonumber(ARGV[base + 4]) >= now then
+    flags = flags .. 'c'
+  end
+  local entry = { kind = ARGV[base + 2], seq = seq, flags = flags, counters = ARGV[base + 7],
+    score = '', fence = '', node = '', claimed_at = '', waiting_since = '' }
+  lanes[entry.kind] = true
+  place(writes, id, entry, ARGV[base + 5], tonumber(ARGV[base + 6]), now)
+  has_added = true
+  return answer
+end
+
+for at = 1, #ids do
+  reply[at + 1] = push(at, FIRST + (at - 1) * WIDTH)
+end
+flush(writes, keys)
+for lane in pairs(lanes) do
+  redis.call('SADD', KEYS[5], lane)
+end
+if has_added then
+  redis.call('PUBLISH', channel, queue)
+end
+return reply

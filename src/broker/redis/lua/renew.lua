@@ -1,0 +1,59 @@
+#!lua flags=allow-oom
+-- renew.lua
+-- Extends leases and their locks. A lease that expired and that nobody took is still held. A lock that
+-- vanished is set again; a lock that another program took meanwhile is left to it. Keys of locks are
+-- computed from the prefix; they share the slot of the declared keys.
+--
+-- Move: -
+-- Keys: 3
+--   KEYS[1] ctl     hash        <prefix>{queue}:ctl
+--   KEYS[2] leases  sorted set  <prefix>{queue}:leases
+--   KEYS[3] jobs    hash        <prefix>{queue}:jobs
+-- Args:
+--   ARGV[1] epoch, number
+--   ARGV[2] prefix of the queue's keys, text
+--   ARGV[3] lease, milliseconds
+--   ARGV[4] lock, milliseconds
+--   ARGV[5..] per lease, at most 500: id, seq, fence
+-- Returns: { now ms, then per lease: 1 if held, else 0 }; error EPOCH <found> in another epoch
+
+local epoch, prefix, lease_ms, lock_ms = ARGV[1], ARGV[2], tonumber(ARGV[3]), ARGV[4]
+local FIRST, WIDTH = 5, 3
+
+local found_epoch = redis.call('HGET', KEYS[1], 'epoch')
+if found_epoch ~= epoch then
+  return wrong_epoch(found_epoch)
+end
+local now = server_ms()
+
+local ids = {}
+for at = FIRST, #ARGV, WIDTH do
+  ids[#ids + 1] = ARGV[at]
+end
+local raws = read_all(KEYS[3], ids)
+local reply, deadlines = { digits(now) }, {}
+
+local function renew_lock(id, value)
+  local key = prefix .. 'job_lock:' .. id
+  local found = redis.call('GET', key)
+  if found == value then
+    redis.call('PEXPIRE', key, lock_ms)
+  elseif not found then
+    redis.call('SET', key, value, 'NX', 'PX', lock_ms)
+  end
+end
+
+for at, id in ipairs(ids) do
+  local base = FIRST + (at - 1) * WIDTH
+  local entry = raws[at] and read_entry(raws[at])
+  if entry and is_held(entry, ARGV[base + 1], ARGV[base + 2]) then
+    deadlines[#deadlines + 1] = digits(now + lease_ms)
+    deadlines[#deadlines + 1] = id
+    renew_lock(id, entry.fence .. ':' .. entry.node)
+    reply[at + 1] = 1
+  else
+    reply[at + 1] = 0
+  end
+end
+call_with('ZADD', KEYS[2], deadlines)
+return reply

@@ -1,0 +1,137 @@
+//! What all parts of the engine share.
+//!
+//! ```text
+//!  api ── admission ──► accept queue ──► committer ──► ledger
+//!                                            │
+//!                                            ├──► pusher ──► broker ──wake──► pool ──► worker
+//!                                            │                                            │
+//!                       settler ◄── settled ─┴── settle queue ◄── outcome ◄── handler ◄───┘
+//!                          └──► broker
+//! ```
+//! One direction, each step once. Every queue between two steps is bounded, so a slow step slows the
+//! one before it, up to the claim.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use tokio::sync::{mpsc, watch};
+
+use crate::broker::Broker;
+use crate::clock::Clock;
+use crate::handler::SharedHandler;
+use crate::job::{NodeId, TypeName};
+use crate::ledger::{Ledger, Retention};
+use crate::policy::catalog::Catalog;
+use crate::service::Phase;
+use crate::telemetry::metrics::ErrorClasses;
+
+use super::Limits;
+use super::committer::Ticket;
+use super::figures::Figures;
+use super::payloads::Payloads;
+use super::pusher::PushOrder;
+use super::running::Running;
+use super::session::Session;
+use super::settler::Ending;
+use super::waiters::Waiters;
+
+/// What the engine needs to know beside the catalogue. Durations are in milliseconds.
+#[derive(Debug, Clone)]
+pub struct EngineParams {
+    /// This run of the daemon.
+    pub node: NodeId,
+    /// Host and process, for people.
+    pub node_name: String,
+    /// Limits of jobs.
+    pub limits: Limits,
+    /// How long a lease lasts.
+    pub lease_ms: i64,
+    /// How often leases are renewed.
+    pub renew_ms: u64,
+    /// How long the runbook's lock lasts.
+    pub lock_ms: i64,
+    /// How long another program's lock is waited for.
+    pub lock_wait_ms: i64,
+    /// How long a result is kept in the broker.
+    pub result_ttl_ms: i64,
+    /// What is kept of the past.
+    pub retention: Retention,
+    /// Committers that take accepts, and committers that take outcomes; zero of the latter means that
+    /// the former take both (one writer).
+    pub committers: (usize, usize),
+    /// Bytes of payloads kept in memory for jobs that wait.
+    pub payload_cache_bytes: usize,
+}
+
+/// The configured part that a reload swaps whole.
+#[derive(Debug)]
+pub struct Setup {
+    /// Queues, pools and types.
+    pub catalog: Arc<Catalog>,
+    /// Handlers of the types that this build can run.
+    pub handlers: HashMap<TypeName, SharedHandler>,
+    /// Label values for error classes.
+    pub error_classes: ErrorClasses,
+}
+
+impl Setup {
+    /// A setup of these types and handlers.
+    #[must_use]
+    pub fn new(catalog: Catalog, handlers: HashMap<TypeName, SharedHandler>) -> Self {
+        Self { error_classes: ErrorClasses::of(&catalog), catalog: Arc::new(catalog), handlers }
+    }
+}
+
+/// A heartbeat that is older than this belongs to a node that is gone: three were missed.
+pub(super) const HEARTBEAT_LAPSE_MS: i64 = 15_000;
+/// How often a node says that it lives.
+pub(super) const HEARTBEAT_PERIOD: Duration = Duration::from_secs(5);
+/// Outcomes that may wait for the ledger before claims stop: enough for a group commit of every
+/// busy worker, small enough to hold in memory with their results.
+const UNSETTLED_MAX: usize = 1_000;
+
+/// Everything shared.
+#[derive(Debug)]
+pub(super) struct Core {
+    pub(super) params: EngineParams,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) ledger: Arc<dyn Ledger>,
+    pub(super) broker: Arc<dyn Broker>,
+    pub(super) setup: ArcSwap<Setup>,
+    pub(super) accepts: mpsc::Sender<Ticket>,
+    pub(super) settles: mpsc::Sender<Ticket>,
+    pub(super) pushes: mpsc::Sender<PushOrder>,
+    pub(super) endings: mpsc::Sender<Ending>,
+    /// Outcomes handed over and not committed.
+    pub(super) unsettled: AtomicUsize,
+    pub(super) running: Running,
+    pub(super) payloads: Payloads,
+    pub(super) waiters: Waiters,
+    pub(super) session: Session,
+    pub(super) figures: Figures,
+    /// Nodes whose heartbeat has not lapsed, this one included.
+    pub(super) living: ArcSwap<Vec<NodeId>>,
+    pub(super) phase: watch::Receiver<Phase>,
+}
+
+impl Core {
+    /// The catalogue in force.
+    pub(super) fn catalog(&self) -> Arc<Catalog> {
+        self.setup.load().catalog.clone()
+    }
+
+    /// Whether new claims may be made: the node runs, the broker is open, outcomes find their way.
+    pub(super) fn may_claim(&self) -> bool {
+        *self.phase.borrow() == Phase::Running
+            && self.session.is_open()
+            && self.unsettled.load(Ordering::Relaxed) < UNSETTLED_MAX
+    }
+
+    /// Whether the node is on its way out.
+    pub(super) fn is_stopping(&self) -> bool {
+        *self.phase.borrow() >= Phase::Draining
+    }
+}

@@ -1,0 +1,192 @@
+//! From a claim to work that may start: the row is looked at where it has to be, and jobs that must
+//! not run are brought to rest instead.
+
+use std::collections::HashMap;
+
+use crate::broker::{BrokerError, Claim, ClaimRequest, Claimed, Release};
+use crate::clock::Timestamp;
+use crate::job::{Counters, Failure, Job, QueueName, Seq, State, TypeName};
+use crate::ledger::{Confirm, Confirmed};
+use crate::policy::catalog::{JobType, OnLate};
+use crate::policy::verdict::poison;
+use crate::telemetry::metrics;
+
+use std::sync::Arc;
+
+use super::core::Core;
+use super::running::Run;
+use super::worker::Assignment;
+
+/// Claims up to `limit` jobs of the lanes that are open here.
+pub(super) async fn claim(core: &Core, queue: &QueueName, limit: usize) -> Result<Claimed, BrokerError> {
+    let setup = core.setup.load_full();
+    let runnable = |known: &&JobType| setup.handlers.contains_key(&known.name);
+    let lanes: Vec<TypeName> = setup.catalog.types_of(queue).filter(runnable).map(|known| known.name.clone()).collect();
+    if lanes.is_empty() {
+        return Ok(Claimed::default());
+    }
+    let request = ClaimRequest {
+        queue: queue.clone(),
+        lanes,
+        limit,
+        node: core.params.node.clone(),
+        lease_ms: core.params.lease_ms,
+        lock_ms: core.params.lock_ms,
+        lock_wait_ms: core.params.lock_wait_ms,
+    };
+    core.broker.claim(&request).await
+}
+
+/// A claim with its row.
+struct Claimant {
+    run: Arc<Run>,
+    claim: Claim,
+    job: Option<Arc<Job>>,
+}
+
+/// Turns claims into assignments. Those that need no run are ended here. The flag says that the ledger
+/// did not answer, so that some went back.
+pub(super) async fn prepare(core: &Core, queue: &QueueName, claims: Vec<Claim>) -> (Vec<Assignment>, bool) {
+    let clean = |claim: &Claim| if claim.suspect { 0 } else { claim.seq };
+    let cached = core.payloads.take(claims.iter().map(clean));
+    let claimants: Vec<Claimant> = claims
+        .into_iter()
+        .zip(cached)
+        .map(|(claim, job)| Claimant { run: core.running.add(queue, &claim), claim, job })
+        .collect();
+    let (ready, others): (Vec<_>, Vec<_>) = claimants.into_iter().partition(|claimant| claimant.job.is_some());
+    let (suspects, cold): (Vec<_>, Vec<_>) = others.into_iter().partition(|claimant| claimant.claim.suspect);
+
+    let mut found = ready;
+    let mut troubled = read_rows(core, cold, &mut found).await;
+    troubled |= confirm(core, suspects, &mut found).await;
+
+    let mut assignments = Vec::with_capacity(found.len());
+    for claimant in found {
+        assignments.extend(judge(core, claimant).await);
+    }
+    (assignments, troubled)
+}
+
+/// Reads the rows of clean claims that no cache holds.
+async fn read_rows(core: &Core, cold: Vec<Claimant>, found: &mut Vec<Claimant>) -> bool {
+    if cold.is_empty() {
+        return false;
+    }
+    let seqs: Vec<Seq> = cold.iter().map(|claimant| claimant.claim.seq).collect();
+    let rows = match core.ledger.live_jobs(&seqs).await {
+        Ok(rows) => rows,
+        Err(error) => {
+            core.session.ledger_failed(&error);
+            put_back(core, cold).await;
+            return true;
+        }
+    };
+    let mut rows: HashMap<Seq, Arc<Job>> = rows.into_iter().map(|job| (job.seq, Arc::new(job))).collect();
+    for mut claimant in cold {
+        claimant.job = rows.remove(&claimant.claim.seq);
+        match claimant.job {
+            Some(_) => found.push(claimant),
+            None => drop_claim(core, &claimant.run).await,
+        }
+    }
+    false
+}
+
+/// Writes the fences of claims that are not clean first deliveries and reads their rows.
+async fn confirm(core: &Core, suspects: Vec<Claimant>, found: &mut Vec<Claimant>) -> bool {
+    if suspects.is_empty() {
+        return false;
+    }
+    let now = core.clock.now();
+    let ask = |Claimant { claim, .. }: &Claimant| Confirm {
+        seq: claim.seq,
+        fence: claim.fence,
+        deliveries: claim.counters.deliveries,
+        crashes: claim.counters.crashes,
+        deferrals: claim.counters.deferrals,
+        now,
+    };
+    let asked: Vec<Confirm> = suspects.iter().map(ask).collect();
+    match core.ledger.confirm(&asked).await {
+        Ok(answers) => {
+            for (mut claimant, answer) in suspects.into_iter().zip(answers) {
+                match answer {
+                    Confirmed::Live(job) => {
+                        claimant.job = Some(Arc::new(*job));
+                        found.push(claimant);
+                    }
+                    Confirmed::Void => drop_claim(core, &claimant.run).await,
+                }
+            }
+            false
+        }
+        Err(error) => {
+            core.session.ledger_failed(&error);
+            put_back(core, suspects).await;
+            true
+        }
+    }
+}
+
+/// The ledger knows the outcome, or a later fence: nothing is left to do here.
+async fn drop_claim(core: &Core, run: &Arc<Run>) {
+    metrics::idempotent_hit(run.queue.as_str());
+    core.give_back(run, Release::Done { result: None }).await;
+}
+
+async fn put_back(core: &Core, claimants: Vec<Claimant>) {
+    for Claimant { run, .. } in claimants {
+        metrics::deferred(run.queue.as_str(), "lease", 1);
+        core.give_back(&run, Release::Defer { due_at_ms: None }).await;
+    }
+}
+
+/// Lets a job start, unless it is due later, poisonous, or too late.
+async fn judge(core: &Core, claimant: Claimant) -> Option<Assignment> {
+    let Claimant { run, claim, job } = claimant;
+    let job = job?;
+    let now = core.clock.now();
+    let counters = if claim.suspect {
+        Counters { attempts: job.counters.attempts, ..larger(claim.counters, job.counters) }
+    } else {
+        claim.counters
+    };
+    // The broker decides what is due; the row knows better only where the broker lost its due time.
+    if let Some(due) = job.spec.due_at.filter(|due| claim.suspect && *due > now.plus_ms(1_000)) {
+        metrics::deferred(run.queue.as_str(), "due_later", 1);
+        core.give_back(&run, Release::Retry { due_at_ms: due.millis() }).await;
+        return None;
+    }
+    if let Some(why) = claim.suspect.then(|| poison(&counters, &job.crashed_at, job.spec.max_attempts, now)).flatten() {
+        tracing::warn!(job.id = %run.id, "Job {} goes to review: {why}", run.id);
+        core.rest_unrun(&run, &job, counters, State::InReview, Failure::new("poison", why)).await;
+        return None;
+    }
+    let catalog = core.catalog();
+    if let Some((state, why)) = catalog.types.get(&run.job_type).and_then(|known| too_late(known, &job, now)) {
+        core.rest_unrun(&run, &job, counters, state, why).await;
+        return None;
+    }
+    Some(Assignment { run, job, counters, redelivered: claim.suspect })
+}
+
+fn larger(one: Counters, other: Counters) -> Counters {
+    Counters {
+        attempts: one.attempts.max(other.attempts),
+        deliveries: one.deliveries.max(other.deliveries),
+        crashes: one.crashes.max(other.crashes),
+        deferrals: one.deferrals.max(other.deferrals),
+    }
+}
+
+/// Where a job goes that is past its SLA before its first run, if its type says so.
+pub(super) fn too_late(known: &JobType, job: &Job, now: Timestamp) -> Option<(State, Failure)> {
+    let sla_ms = known.sla_ms.filter(|_| known.on_late != OnLate::Run && job.counters.attempts == 0)?;
+    let due = job.spec.due_at.unwrap_or(job.spec.accepted_at);
+    if now.since(due).unsigned_abs() <= sla_ms {
+        return None;
+    }
+    let why = Failure::new("late", format!("not started within its SLA of {sla_ms} ms"));
+    Some((if known.on_late == OnLate::Expire { State::Expired } else { State::InReview }, why))
+}

@@ -1,0 +1,131 @@
+//! What runs on this node: every lease it holds, and the way to stop each.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, OnceLock};
+
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use crate::broker::{Claim, LeaseRef};
+use crate::job::{Fence, JobId, QueueName, Seq, TypeName};
+use crate::service::lock;
+
+/// Why a run is told to stop.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum StopReason {
+    /// Its time is up.
+    Deadline,
+    /// Someone else has the job now, or an operator took it away.
+    LeaseLost,
+    /// This node leaves.
+    Shutdown,
+}
+
+/// One lease of this node.
+#[derive(Debug)]
+pub(super) struct Run {
+    pub(super) id: JobId,
+    pub(super) seq: Seq,
+    pub(super) fence: Fence,
+    pub(super) queue: QueueName,
+    pub(super) job_type: TypeName,
+    pub(super) keyed: bool,
+    /// Fires when the handler is to stop.
+    pub(super) stop: CancellationToken,
+    reason: OnceLock<StopReason>,
+}
+
+impl Run {
+    /// Tells the handler to stop; the first reason counts.
+    pub(super) fn stop(&self, reason: StopReason) {
+        let _first_one_counts = self.reason.set(reason);
+        self.stop.cancel();
+    }
+
+    /// Why it was told to stop, if it was.
+    pub(super) fn stopped(&self) -> Option<StopReason> {
+        self.reason.get().copied()
+    }
+
+    /// The lease as the broker knows it.
+    pub(super) fn lease(&self) -> LeaseRef {
+        LeaseRef { id: self.id.clone(), seq: self.seq, fence: self.fence }
+    }
+}
+
+/// The leases of this node.
+#[derive(Debug)]
+pub(super) struct Running {
+    runs: Mutex<HashMap<(JobId, Fence), Arc<Run>>>,
+    count: watch::Sender<usize>,
+}
+
+impl Running {
+    pub(super) fn new() -> Self {
+        Self { runs: Mutex::default(), count: watch::Sender::new(0) }
+    }
+
+    /// Notes a lease. An older lease of the same job on this node is told to stop: it was lost.
+    pub(super) fn add(&self, queue: &QueueName, claim: &Claim) -> Arc<Run> {
+        let run = Arc::new(Run {
+            id: claim.id.clone(),
+            seq: claim.seq,
+            fence: claim.fence,
+            queue: queue.clone(),
+            job_type: claim.job_type.clone(),
+            keyed: claim.keyed,
+            stop: CancellationToken::new(),
+            reason: OnceLock::new(),
+        });
+        let mut runs = lock(&self.runs);
+        if claim.suspect {
+            for (_, older) in runs.iter().filter(|((id, fence), _)| *id == claim.id && *fence < claim.fence) {
+                older.stop(StopReason::LeaseLost);
+            }
+        }
+        runs.insert((claim.id.clone(), claim.fence), run.clone());
+        self.count.send_replace(runs.len());
+        run
+    }
+
+    /// Forgets a lease.
+    pub(super) fn remove(&self, run: &Run) {
+        let mut runs = lock(&self.runs);
+        runs.remove(&(run.id.clone(), run.fence));
+        self.count.send_replace(runs.len());
+    }
+
+    /// All leases, by queue.
+    pub(super) fn by_queue(&self) -> HashMap<QueueName, Vec<Arc<Run>>> {
+        let mut queues: HashMap<QueueName, Vec<Arc<Run>>> = HashMap::new();
+        for run in lock(&self.runs).values() {
+            queues.entry(run.queue.clone()).or_default().push(run.clone());
+        }
+        queues
+    }
+
+    /// Tells the runs of one job to stop.
+    pub(super) fn stop_job(&self, id: &JobId) {
+        for run in lock(&self.runs).values().filter(|run| run.id == *id) {
+            run.stop(StopReason::LeaseLost);
+        }
+    }
+
+    /// Tells every run to stop.
+    pub(super) fn stop_all(&self, reason: StopReason) {
+        for run in lock(&self.runs).values() {
+            run.stop(reason);
+        }
+    }
+
+    /// Waits until nothing runs.
+    pub(super) async fn none(&self) {
+        let mut count = self.count.subscribe();
+        let _sender_lives_as_long_as_self = count.wait_for(|count| *count == 0).await;
+    }
+
+    /// How many leases there are.
+    pub(super) fn count(&self) -> usize {
+        *self.count.borrow()
+    }
+}

@@ -1,0 +1,258 @@
+//! From the end of a run to its record: which counters grow, which children are born, what the ledger
+//! and the broker are told.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use bytes::Bytes;
+
+use crate::broker::Release;
+use crate::clock::Timestamp;
+use crate::handler::{Envelope, Ran};
+use crate::job::{Attempt, Counters, Event, Failure, Fence, Job, NewJob, State, WorkerName, next};
+use crate::ledger::{Settled, Settlement, Verdict};
+use crate::policy::verdict::{Decision, Ending as Told, decide};
+use crate::telemetry::metrics;
+
+use super::admission;
+use super::committer::Ticket;
+use super::core::Core;
+use super::running::{Run, StopReason};
+use super::settler::Ending;
+
+/// Results that the broker keeps for the runbook's `job_result`; larger ones only the ledger has.
+const BROKER_RESULT_BYTES_MAX: usize = 16 * 1024;
+
+/// A settlement on its way to the ledger, with what follows its commit.
+#[derive(Debug)]
+pub(super) struct Outcome {
+    settlement: Settlement,
+    after: After,
+}
+
+/// What follows the commit of an outcome.
+#[derive(Debug)]
+pub(super) struct After {
+    /// The lease to end.
+    pub(super) run: Arc<Run>,
+    release: Release,
+    /// The error class of a finished run; `None` when no run lies behind the outcome.
+    attempt: Option<String>,
+}
+
+impl Outcome {
+    pub(super) fn into_parts(self) -> (Settlement, After) {
+        (self.settlement, self.after)
+    }
+
+    pub(super) fn from_parts((settlement, after): (Settlement, After)) -> Self {
+        Self { settlement, after }
+    }
+}
+
+impl After {
+    /// What the settler does once the ledger has answered.
+    pub(super) fn ending(self, settlement: &Settlement, settled: &Settled) -> Ending {
+        let recorded = *settled != Settled::Stale;
+        let state = match &settlement.verdict {
+            Verdict::Rest { state, .. } => *state,
+            Verdict::Retry { .. } => State::Retrying,
+        };
+        if let (true, Some(class)) = (recorded, &self.attempt) {
+            metrics::attempt(self.run.queue.as_str(), self.run.job_type.as_str(), state.name(), class);
+        }
+        if recorded && state.is_at_rest() {
+            metrics::finished(self.run.queue.as_str(), self.run.job_type.as_str(), state.name(), 1);
+        }
+        if !recorded {
+            metrics::stale_result(self.run.queue.as_str());
+            tracing::warn!(job.id = %self.run.id, fence = self.run.fence,
+                "Refused a late result of job {}: a later fence, another life or an operator came first", self.run.id);
+        }
+        // A stale lease is not ours any more; the broker's own comparison leaves the new one alone.
+        let release = if recorded { self.release } else { Release::Done { result: None } };
+        Ending { run: self.run, release, at_rest: recorded && state.is_at_rest() }
+    }
+}
+
+impl Core {
+    /// Hands an outcome to the committers. Waits while their queue is full.
+    pub(super) async fn hand_over(&self, outcome: Outcome) {
+        self.unsettled.fetch_add(1, Ordering::Relaxed);
+        // The committers end after the last worker.
+        let _gone = self.settles.send(Ticket::Settle(Box::new(outcome))).await;
+    }
+
+    /// Ends a lease without an outcome.
+    pub(super) async fn give_back(&self, run: &Arc<Run>, release: Release) {
+        let _gone = self.endings.send(Ending { run: run.clone(), release, at_rest: false }).await;
+    }
+
+    /// Records that a claimed job comes to rest without a run: poison, or too late.
+    pub(super) async fn rest_unrun(&self, run: &Arc<Run>, job: &Job, counters: Counters, state: State, why: Failure) {
+        let verdict = Verdict::Rest { state, result: None, finished_at: self.clock.now() };
+        let settlement = Settlement {
+            seq: run.seq,
+            id: run.id.clone(),
+            fence: run.fence,
+            verdict,
+            counters,
+            history: job.history.clone(),
+            error: Some(why),
+            keyed: run.keyed,
+            children: Vec::new(),
+        };
+        let after = After { run: run.clone(), release: Release::Done { result: None }, attempt: None };
+        self.hand_over(Outcome { settlement, after }).await;
+    }
+
+    /// Concludes one run.
+    pub(super) async fn conclude(&self, run: &Arc<Run>, job: &Job, facts: &RunFacts, ran: Ran) {
+        let queue = run.queue.as_str();
+        let judged = match (run.stopped(), ran) {
+            (Some(StopReason::LeaseLost), Ran::Stopped) => {
+                metrics::lease_lost(queue);
+                return self.give_back(run, Release::Done { result: None }).await;
+            }
+            (Some(StopReason::Shutdown), Ran::Stopped) => {
+                metrics::deferred(queue, "drain", 1);
+                return self.give_back(run, Release::Defer { due_at_ms: None }).await;
+            }
+            (_, Ran::Deferred { retry_after_ms, reason }) => {
+                metrics::deferred(queue, "pushback", 1);
+                tracing::info!(job.id = %run.id, retry_after_ms, "Job {} was put off by its target: {reason}", run.id);
+                let due = self.broker.now_ms().saturating_add_unsigned(retry_after_ms);
+                return self.give_back(run, Release::Defer { due_at_ms: Some(due) }).await;
+            }
+            (_, Ran::Crashed { message }) => {
+                metrics::crashed(queue, 1);
+                tracing::warn!(job.id = %run.id, "Job {} lost its worker: {message}", run.id);
+                return self.give_back(run, Release::Crash).await;
+            }
+            (_, Ran::Stopped) => {
+                let words = format!("not done within {} ms", facts.timeout_ms);
+                Judged::failure(Failure::new("timeout", words), 0)
+            }
+            (_, Ran::Failed { failure, retry_after_ms, envelope }) => {
+                let failure = envelope.error.map_or(failure, |error| Failure::new(error.class, error.message));
+                Judged::failure(failure, envelope.retry_after_ms.or(retry_after_ms).unwrap_or(0))
+            }
+            (_, Ran::Returned { result, envelope }) => self.judge(run, result, *envelope),
+        };
+        self.record(run, job, facts, judged).await;
+    }
+
+    /// What a reply amounts to, its envelope considered.
+    fn judge(&self, run: &Run, result: Bytes, envelope: Envelope) -> Judged {
+        if let Some(error) = envelope.error {
+            let failure = Failure::new(error.class, error.message);
+            return Judged::failure(failure, envelope.retry_after_ms.unwrap_or(0));
+        }
+        if let Some(review) = envelope.review {
+            return Judged { told: Told::Review(review.reason), result: Some(result), children: Vec::new() };
+        }
+        match admission::children(self, &run.id, &envelope.enqueue) {
+            Ok(children) => Judged { told: Told::Success, result: Some(result), children },
+            Err(failure) => Judged::failure(failure, 0),
+        }
+    }
+
+    /// Decides by the type's policy and hands the outcome over.
+    async fn record(&self, run: &Arc<Run>, job: &Job, facts: &RunFacts, judged: Judged) {
+        let setup = self.setup.load_full();
+        let now = facts.finished_at;
+        let attempts = job.counters.attempts + 1;
+        let decision = match setup.catalog.types.get(&run.job_type) {
+            Some(known) => decide(&known.retry, attempts, job.spec.max_attempts, &judged.told, rand::random()),
+            // A reload took the type away while the job ran: its failures are final.
+            None if judged.told == Told::Success => Decision::Rest(Event::Succeed),
+            None => Decision::Rest(Event::Fail),
+        };
+        let event = match decision {
+            Decision::Retry(_) => Event::Retry,
+            Decision::Rest(event) => event,
+        };
+        let Ok(state) = next(State::Running, event) else {
+            tracing::error!(job.id = %run.id, "A run of job {} cannot {event}", run.id);
+            return self.give_back(run, Release::Defer { due_at_ms: None }).await;
+        };
+        let error = match judged.told {
+            Told::Success => None,
+            Told::Review(reason) => Some(Failure::new("review", reason)),
+            Told::Failure(failure, _) => Some(failure),
+        };
+        let (verdict, release) = match decision {
+            Decision::Retry(delay_ms) => {
+                let due_at = now.plus_ms(i64::try_from(delay_ms).unwrap_or(i64::MAX));
+                let due_at_ms = self.broker.now_ms().saturating_add_unsigned(delay_ms);
+                (Verdict::Retry { due_at }, Release::Retry { due_at_ms })
+            }
+            Decision::Rest(_) => {
+                let result = judged.result;
+                let kept = result.clone().filter(|_| state == State::Succeeded && (run.keyed || facts.redelivered));
+                let kept = kept.filter(|result| result.len() <= BROKER_RESULT_BYTES_MAX);
+                let release = Release::Done { result: kept.map(|result| (result, self.params.result_ttl_ms)) };
+                (Verdict::Rest { state, result, finished_at: now }, release)
+            }
+        };
+        let class = error.as_ref().map_or("", |failure| setup.error_classes.fold(&failure.class)).to_owned();
+        let mut history = job.history.clone();
+        history.push(facts.attempt(attempts, run.fence, state, error.clone()));
+        let settlement = Settlement {
+            seq: run.seq,
+            id: run.id.clone(),
+            fence: run.fence,
+            verdict,
+            counters: Counters { attempts, ..facts.counters },
+            history,
+            error,
+            keyed: run.keyed,
+            children: judged.children,
+        };
+        self.hand_over(Outcome { settlement, after: After { run: run.clone(), release, attempt: Some(class) } }).await;
+    }
+}
+
+/// What a run came to, before the policy is asked.
+struct Judged {
+    told: Told,
+    result: Option<Bytes>,
+    children: Vec<NewJob>,
+}
+
+impl Judged {
+    fn failure(failure: Failure, floor_ms: u64) -> Self {
+        Self { told: Told::Failure(failure, floor_ms), result: None, children: Vec::new() }
+    }
+}
+
+/// What is known of a run beside its reply.
+#[derive(Debug, Clone)]
+pub(super) struct RunFacts {
+    /// Who ran it.
+    pub(super) worker: WorkerName,
+    /// When it started.
+    pub(super) started_at: Timestamp,
+    /// When it ended.
+    pub(super) finished_at: Timestamp,
+    /// How long it was allowed to take.
+    pub(super) timeout_ms: u64,
+    /// The counters of the claim.
+    pub(super) counters: Counters,
+    /// Whether this was not the first delivery.
+    pub(super) redelivered: bool,
+}
+
+impl RunFacts {
+    fn attempt(&self, attempt: u32, fence: Fence, outcome: State, error: Option<Failure>) -> Attempt {
+        Attempt {
+            attempt,
+            worker: self.worker.to_string(),
+            fence,
+            started_at: self.started_at,
+            finished_at: self.finished_at,
+            outcome,
+            error,
+        }
+    }
+}

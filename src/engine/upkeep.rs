@@ -1,0 +1,151 @@
+//! Upkeep: heartbeats, late jobs, retention, figures.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+
+use crate::clock::Timestamp;
+use crate::job::{Failure, State};
+use crate::ledger::Node;
+use crate::policy::catalog::{JobType, OnLate, Ordering};
+use crate::service::periodic;
+use crate::telemetry::metrics::{self, QueueFigures};
+
+use super::core::{Core, HEARTBEAT_LAPSE_MS, HEARTBEAT_PERIOD};
+use super::{control, queries};
+
+/// Between two looks for late jobs.
+const LATE_PERIOD: Duration = Duration::from_secs(1);
+/// Late jobs of one type that are brought to rest in one step.
+const LATE_MAX: u32 = 500;
+/// Between two passes of retention.
+const RETAIN_PERIOD: Duration = Duration::from_secs(30);
+/// The pause between two steps of one pass, so that retention never crowds out work.
+const RETAIN_PAUSE: Duration = Duration::from_millis(50);
+/// The term that lets one node at a time do retention.
+const RETAIN_TERM: &str = "retention";
+/// Between two looks at the queues for the metrics.
+const SAMPLE_PERIOD: Duration = Duration::from_secs(2);
+
+/// Says that this node lives, and learns which others do, until `stop`.
+pub(super) async fn heartbeats(core: Arc<Core>, stop: CancellationToken) {
+    let never = Notify::new();
+    let started_at = core.clock.now();
+    periodic(HEARTBEAT_PERIOD, &never, &stop, || heartbeat(&core, started_at)).await;
+}
+
+async fn heartbeat(core: &Core, started_at: Timestamp) {
+    let node = Node {
+        id: core.params.node.clone(),
+        name: core.params.node_name.clone(),
+        started_at,
+        heartbeat_at: core.clock.now(),
+        alive: true,
+        status: "{}".to_owned(),
+    };
+    match core.ledger.heartbeat(&node, HEARTBEAT_LAPSE_MS).await {
+        Ok(nodes) => {
+            core.session.ledger_answered();
+            core.living.store(Arc::new(nodes.into_iter().filter(|node| node.alive).map(|node| node.id).collect()));
+        }
+        Err(error) => core.session.ledger_failed(&error),
+    }
+}
+
+/// Brings jobs to rest that are too late to start, until `stop`. A claim checks the same; this finds
+/// those that wait behind a pause or a full pool.
+pub(super) async fn late_jobs(core: Arc<Core>, stop: CancellationToken) {
+    let never = Notify::new();
+    periodic(LATE_PERIOD, &never, &stop, || late_once(&core)).await;
+}
+
+async fn late_once(core: &Core) {
+    if !core.session.is_open() || core.is_stopping() {
+        return;
+    }
+    for known in core.catalog().types.values().filter(|known| known.on_late != OnLate::Run) {
+        if let Some(sla_ms) = known.sla_ms
+            && let Err(refusal) = rest_late(core, known, sla_ms).await
+        {
+            tracing::debug!(job.type_ = %known.name, "Late jobs of type {} stay for now: {refusal}", known.name);
+        }
+    }
+}
+
+async fn rest_late(core: &Core, known: &JobType, sla_ms: u64) -> Result<(), super::Refusal> {
+    let before = Timestamp(core.clock.now().millis().saturating_sub_unsigned(sla_ms));
+    let mut rows = core.ledger.late_entries(&known.name, before, LATE_MAX).await?;
+    rows.retain(|row| row.counters.attempts == 0);
+    let state = if known.on_late == OnLate::Expire { State::Expired } else { State::InReview };
+    let why = Failure::new("late", format!("not started within its SLA of {sla_ms} ms"));
+    let count = control::rest_waiting(core, &known.queue, &rows, state, Some(&why)).await?;
+    if count > 0 {
+        tracing::warn!(count, "{count} jobs of type {} were too late to start and are {state}", known.name);
+    }
+    Ok(())
+}
+
+/// Drops what retention no longer covers, until `stop`; one node at a time.
+pub(super) async fn retention(core: Arc<Core>, stop: CancellationToken) {
+    let never = Notify::new();
+    periodic(RETAIN_PERIOD, &never, &stop, || retain(&core)).await;
+}
+
+async fn retain(core: &Core) {
+    let period_ms = i64::try_from(RETAIN_PERIOD.as_millis()).unwrap_or(i64::MAX);
+    loop {
+        match core.ledger.take_term(RETAIN_TERM, &core.params.node, 2 * period_ms).await {
+            Ok(true) => {}
+            Ok(false) => return,
+            Err(error) => return core.session.ledger_failed(&error),
+        }
+        match core.ledger.retain(core.params.retention, core.clock.now()).await {
+            Ok(dropped) => {
+                metrics::retention_dropped(dropped.jobs, dropped.keys);
+                if !dropped.more {
+                    return;
+                }
+            }
+            Err(error) if error.is_transient() => return core.session.ledger_failed(&error),
+            Err(error) => return tracing::error!("Retention failed: {error}"),
+        }
+        tokio::time::sleep(RETAIN_PAUSE).await;
+    }
+}
+
+/// Shows the queues, rates and sizes, until `stop`.
+pub(super) async fn samples(core: Arc<Core>, stop: CancellationToken) {
+    let never = Notify::new();
+    periodic(SAMPLE_PERIOD, &never, &stop, || sample(&core)).await;
+}
+
+#[expect(clippy::cast_precision_loss, reason = "seconds for people")]
+async fn sample(core: &Core) {
+    let catalog = core.catalog();
+    let mut depths = HashMap::new();
+    for queue in catalog.queues.values() {
+        let Some(depth) = queries::depth(core, &queue.name).await else { continue };
+        // Under strict order a score is no point in time.
+        let head = depth.head_score.filter(|_| queue.ordering == Ordering::Deadline);
+        let head_lateness = head.map(|score| (core.broker.now_ms() - score) as f64 / 1_000.0);
+        let figures = QueueFigures {
+            ready: depth.ready,
+            later: depth.later,
+            running: depth.leased,
+            head_lateness,
+            paused: depth.paused.contains(&None),
+        };
+        metrics::queue(queue.name.as_str(), queue.priorities, &figures);
+        depths.insert(queue.name.clone(), depth);
+    }
+    core.figures.depths.store(Arc::new(depths));
+    core.figures.publish(&catalog, core.clock.now());
+    match core.ledger.sizes().await {
+        Ok(sizes) => metrics::ledger_size(sizes.live, sizes.finished, sizes.bytes),
+        Err(error) if error.is_transient() => core.session.ledger_failed(&error),
+        Err(error) => tracing::error!("The ledger's size cannot be read: {error}"),
+    }
+}

@@ -1,0 +1,3 @@
+-- Forgets a job at rest.
+-- $1 seq
+DELETE FROM finished WHERE seq = $1

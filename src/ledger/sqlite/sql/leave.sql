@@ -1,0 +1,3 @@
+-- Forgets a node that leaves in order.
+-- $1 id
+DELETE FROM nodes WHERE id = $1

@@ -1,0 +1,2 @@
+-- Answers if the store does.
+SELECT 1

@@ -1,0 +1,33 @@
+//! The real binary on both footings, as clients and operators see it.
+
+#[path = "../support/mod.rs"]
+mod support;
+
+/// Runs each scenario on SQLite with the broker in process and on real Postgres with real Redis.
+macro_rules! on_both_footings {
+    ($($name:ident)+) => {
+        mod embedded {
+            $(#[tokio::test(flavor = "multi_thread")]
+            async fn $name() {
+                super::$name(crate::support::daemon::Footing::Embedded).await;
+            })+
+        }
+        mod cluster {
+            $(#[tokio::test(flavor = "multi_thread")]
+            async fn $name() {
+                super::$name(crate::support::daemon::Footing::Cluster).await;
+            })+
+        }
+    };
+}
+
+mod bad_input;
+mod control;
+mod crash;
+mod examples;
+mod handlers;
+mod idempotency;
+mod life;
+mod retries;
+mod shutdown;
+mod startup;
