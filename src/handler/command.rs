@@ -6,7 +6,7 @@
 //! checks `GANGER_FENCE` refuses the orphan.
 
 use std::collections::BTreeMap;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::os::unix::process::ExitStatusExt as _;
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
@@ -82,10 +82,7 @@ impl CommandHandler {
     /// A handler that runs this command.
     #[must_use]
     pub fn new(params: CommandParams) -> Self {
-        let is_private = |name: &OsString| {
-            name.to_str().is_some_and(|name| name.starts_with("GANGER__") || PRIVATE_VARIABLES.contains(&name))
-        };
-        let hidden = std::env::vars_os().map(|(name, _)| name).filter(is_private).collect();
+        let hidden = std::env::vars_os().map(|(name, _)| name).filter(|name| is_private(name)).collect();
         Self { params, hidden }
     }
 
@@ -181,6 +178,11 @@ impl Handler for CommandHandler {
             Ended::Exited(Err(error)) => Ran::Crashed { message: format!("the child's end was not seen: {error}") },
         }
     }
+}
+
+/// Whether a variable is the daemon's own business.
+fn is_private(name: &OsStr) -> bool {
+    name.to_str().is_some_and(|name| name.starts_with("GANGER__") || PRIVATE_VARIABLES.contains(&name))
 }
 
 /// Waits for the child's end, its output too large, or the word to stop, whichever comes first.
@@ -294,6 +296,13 @@ impl Tail {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn children_do_not_inherit_the_daemons_secrets() {
+        let private = |name: &str| is_private(OsStr::new(name));
+        assert!(private("GANGER__REDIS__URL") && private("NOTIFY_SOCKET"));
+        assert!(!private("GANGER_SERVER") && !private("PATH"));
+    }
 
     #[test]
     fn the_tail_is_the_last_of_it_from_a_character_on() {
