@@ -70,7 +70,8 @@ impl Session {
             ledger: watch::Sender::new(Ok(())),
             unfit: watch::Sender::new(None),
             doubt: Notify::new(),
-            lacks_from: AtomicI64::new(NOTHING),
+            // A node that was killed between commit and push may have been the last one here.
+            lacks_from: AtomicI64::new(0),
             opened_at: Mutex::default(),
         }
     }
@@ -255,6 +256,8 @@ async fn rebuild(core: &Core, epoch: i64, ledger_id: &str, server: &str) -> Resu
     apply_pauses(core).await?;
     core.broker.open(&queues).await?;
     core.session.open();
+    // Given back, so that a next rebuild on another node need not wait for it to lapse.
+    core.ledger.take_term(TERM, &core.params.node, 0).await?;
     let took = started.elapsed();
     metrics::rebuilt(took.as_secs_f64());
     metrics::epoch(epoch);

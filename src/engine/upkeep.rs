@@ -17,6 +17,8 @@ use crate::telemetry::metrics::{self, QueueFigures};
 use super::core::{Core, HEARTBEAT_LAPSE_MS, HEARTBEAT_PERIOD};
 use super::{control, queries};
 
+/// The term that lets one node look after a lost one.
+const LOST_TERM: &str = "lost-node";
 /// Between two looks for late jobs.
 const LATE_PERIOD: Duration = Duration::from_secs(1);
 /// Late jobs of one type that are brought to rest in one step.
@@ -49,8 +51,28 @@ async fn heartbeat(core: &Core, started_at: Timestamp) {
     match core.ledger.heartbeat(&node, HEARTBEAT_LAPSE_MS).await {
         Ok(nodes) => {
             core.session.ledger_answered();
-            core.living.store(Arc::new(nodes.into_iter().filter(|node| node.alive).map(|node| node.id).collect()));
+            let (alive, lapsed): (Vec<Node>, Vec<Node>) = nodes.into_iter().partition(|node| node.alive);
+            let known = core.living.load();
+            let lost = lapsed.iter().filter(|node| known.contains(&node.id)).map(|node| node.name.as_str());
+            let lost: Vec<&str> = lost.collect();
+            core.living.store(Arc::new(alive.into_iter().map(|node| node.id).collect()));
+            if !lost.is_empty() {
+                look_after(core, &lost.join(", ")).await;
+            }
         }
+        Err(error) => core.session.ledger_failed(&error),
+    }
+}
+
+/// A node that died between a commit and its push leaves jobs that only the ledger knows: one of the
+/// others compares all live rows with the broker.
+async fn look_after(core: &Core, lost: &str) {
+    tracing::warn!(
+        "No heartbeat from {lost} for {HEARTBEAT_LAPSE_MS} ms: its leases lapse, its last pushes are looked for"
+    );
+    match core.ledger.take_term(LOST_TERM, &core.params.node, HEARTBEAT_LAPSE_MS).await {
+        Ok(true) => core.session.lacks_from(0),
+        Ok(false) => {}
         Err(error) => core.session.ledger_failed(&error),
     }
 }

@@ -33,10 +33,9 @@ fn make_files(folder: &Path) {
 
 /// A daemon of the example's configuration that listens on `port`.
 async fn start(site: &Site, port: u16, http: &str) -> Daemon {
-    let mut command = site.command("");
+    let mut command = site.command_on(port, "");
     // The last file wins, and the example stands alone.
     command.arg("--config").arg(repository("examples/checksums/ganger.toml"));
-    command.args(["--listen", &format!("127.0.0.1:{port}")]);
     command.env("GANGER__JOB_TYPES__SHA256_HTTP__HANDLER__URL", http);
     command.env("GANGER__LEASE__TTL_MS", "3000").env("GANGER__LEASE__RENEW_MS", "700");
     Daemon::spawn(command).await

@@ -81,6 +81,11 @@ impl Site {
 
     /// The command line of a daemon, with `extra` configuration over the tests' own.
     pub fn command(&self, extra: &str) -> Command {
+        self.command_on(0, extra)
+    }
+
+    /// The same, listening on `port`; 0 is a free one.
+    pub fn command_on(&self, port: u16, extra: &str) -> Command {
         let file = |name: &str, text: &str| {
             let path = self.folder().join(name);
             std::fs::write(&path, text).expect("a configuration file");
@@ -89,7 +94,7 @@ impl Site {
         // Each start has a file of its own: an older daemon may read its one again.
         let number = self.folder().read_dir().expect("the folder").count();
         let mut command = Command::new(GANGER);
-        command.arg("serve").args(["--listen", "127.0.0.1:0"]);
+        command.arg("serve").args(["--listen", &format!("127.0.0.1:{port}")]);
         command.arg("--config").arg(file("base.toml", BASE));
         command.arg("--config").arg(file(&format!("extra-{number}.toml"), extra));
         command.arg("--data-dir").arg(self.folder().join("data"));

@@ -163,9 +163,7 @@ impl Postgres {
         let url = self.url("postgres");
         let folder = &self.private().folder;
         let what = format!("PostgreSQL answers; its log is {}/log", folder.display());
-        let connected = wait::until(&what, || async {
-            PgConnection::connect(&url).await.ok()
-        });
+        let connected = wait::until(&what, || async { PgConnection::connect(&url).await.ok() });
         connected.await.close().await.ok();
     }
 }

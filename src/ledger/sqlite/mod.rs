@@ -103,6 +103,8 @@ impl SqliteLedger {
         }
         let migrated = migrations::migrator(MIGRATIONS).run(&writer).await;
         migrated.map_err(|error| migrations::failed(&place, error, fault::sqlite))?;
+        let forgotten = sqlx::query(include_str!("sql/terms_forget.sql")).execute(&writer).await;
+        forgotten.map_err(|error| fault::sqlite(&place, &error, false))?;
         let reading = options.read_only(true).pragma("cache_size", "-4096");
         let readers = pool().max_connections(READERS).test_before_acquire(false).connect_lazy_with(reading);
         Ok(Self { writer, readers, place, clock })
