@@ -359,8 +359,17 @@ fn is_open(fate: Option<&Fate>) -> bool {
 fn fate_of(line: usize, item: Item) -> Fate {
     match item.id {
         Some(id) if item.status < 300 => Fate::Accepted { line, id, status: item.status },
-        _ => Fate::Refused { line, status: item.status, problem: item.problem },
+        _ => Fate::Refused { line, status: item.status, problem: at_line(item.problem, line) },
     }
+}
+
+/// The server counts within its batch; the caller counts lines of the input.
+fn at_line(mut problem: Value, line: usize) -> Value {
+    if let Some(members) = problem.as_object_mut() {
+        members.remove("index");
+        members.insert("line".to_owned(), line.into());
+    }
+    problem
 }
 
 #[cfg(test)]

@@ -44,6 +44,14 @@ async fn lines_keep_their_numbers_over_blank_ones_and_batches() {
 }
 
 #[test]
+fn a_refused_line_is_counted_in_the_input() {
+    let problem = json!({ "code": "unknown_type", "index": 0, "line": 1 });
+    let item = Item { status: 422, id: None, problem };
+    let expected = json!({ "code": "unknown_type", "line": 40 });
+    assert_eq!(fate_of(40, item), Fate::Refused { line: 40, status: 422, problem: expected });
+}
+
+#[test]
 fn the_exit_status_says_the_worst() {
     let tally =
         |refused, put_off, unanswered| Tally { accepted: 1, succeeded: 1, refused, put_off, unanswered, rested: 1 };

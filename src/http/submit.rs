@@ -56,7 +56,7 @@ pub(super) fn object<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
 }
 
 fn not_an_object() -> Problem {
-    Problem::malformed("this is JSON, but not an object: write {\"type\": ...}")
+    Problem::malformed("this is JSON, but not an object such as {\"name\": ...}")
 }
 
 /// JSON that breaks off or is none, with the place.
