@@ -1,5 +1,5 @@
 //! The harness: real servers and daemons that a test starts itself and that leave nothing behind.
-#![allow(dead_code, reason = "each test binary uses its own part of the harness")]
+#![allow(dead_code, unreachable_pub, reason = "each test binary uses its own part of the harness")]
 
 pub mod postgres;
 pub mod redis;
