@@ -143,7 +143,8 @@ impl Round {
     ) -> sqlx::Result<()> {
         // An id without a key of its own may be known all the same: it was generated, and its caller
         // repeats it after a commit whose answer was lost.
-        let keyed: Vec<&JobId> = firsts.iter().map(|&at| &jobs[at]).filter(|j| !keys_of(j).is_empty()).map(|j| &j.id).collect();
+        let keyed: Vec<&JobId> =
+            firsts.iter().map(|&at| &jobs[at]).filter(|j| !keys_of(j).is_empty()).map(|j| &j.id).collect();
         if !keyed.is_empty() {
             self.present = steps.find_ids(&keyed).await?;
         }

@@ -52,7 +52,7 @@ pub(super) fn postgres(place: &str, error: &sqlx::Error, committing: bool) -> Le
     }
 }
 
-/// What a failed call to SQLite means.
+/// What a failed call to `SQLite` means.
 pub(super) fn sqlite(place: &str, error: &sqlx::Error, committing: bool) -> LedgerError {
     /// Sizing the shared index of the log fails with a code of its own when the disk is full.
     const IOERR_SHMSIZE: i32 = 4874;
@@ -87,9 +87,7 @@ fn without_answer(place: &str, error: &sqlx::Error, committing: bool) -> LedgerE
         | sqlx::Error::ColumnNotFound(_)
         | sqlx::Error::TypeNotFound { .. }
         | sqlx::Error::InvalidArgument(_)
-        | sqlx::Error::Configuration(_) => {
-            LedgerError::Refused { place: place.to_owned(), reason: error.to_string() }
-        }
+        | sqlx::Error::Configuration(_) => LedgerError::Refused { place: place.to_owned(), reason: error.to_string() },
         // No connection was had, so nothing was asked.
         sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed => unavailable(place, error.to_string(), false),
         _ => unavailable(place, error.to_string(), committing),

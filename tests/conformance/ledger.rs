@@ -1,4 +1,5 @@
-//! Every promise of the ledger's seam, on SQLite and on a real PostgreSQL.
+//! Every promise of the ledger's seam, on `SQLite` and on a real `PostgreSQL`.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on says so by panicking")]
 
 mod accepting;
 mod alike;
@@ -9,7 +10,6 @@ mod orders;
 mod settling;
 mod shared;
 mod speed;
-
 
 use std::sync::Arc;
 

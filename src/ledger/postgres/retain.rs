@@ -227,9 +227,7 @@ async fn in_a_hurry(ledger: &PostgresLedger, text: String) -> Result<bool> {
 /// Deletes a bounded number of jobs of one part.
 async fn trim(ledger: &PostgresLedger, part: Part, before: i64, limit: i64, dropped: &mut Dropped) -> Result<()> {
     let query = match part.bucket {
-        Some(bucket) => {
-            sqlx::query(include_str!("sql/retain_trim.sql")).bind(bucket).bind(before).bind(limit)
-        }
+        Some(bucket) => sqlx::query(include_str!("sql/retain_trim.sql")).bind(bucket).bind(before).bind(limit),
         None => sqlx::query(include_str!("sql/retain_trim_strays.sql")).bind(before).bind(limit),
     };
     let jobs = ledger.write(query).await?;
@@ -289,17 +287,17 @@ mod tests {
         let retention = Retention { max_age_ms: 10, ..KEEP_ALL };
         let before = NOW.millis() - 10;
         let trim = Step::Trim { before, limit: TRIM_MAX };
-        assert_eq!(steps(&[part(98, 5, 5), part(99, 5, 5), part(100, 5, 5)], retention), [(98, Step::Drop), (99, trim)]);
+        assert_eq!(
+            steps(&[part(98, 5, 5), part(99, 5, 5), part(100, 5, 5)], retention),
+            [(98, Step::Drop), (99, trim)]
+        );
     }
 
     #[test]
     fn numbers_and_bytes_take_the_oldest_first_and_no_more_than_they_must() {
         let parts = [part(97, 10, 100), part(98, 10, 100), part(99, 10, 100), part(100, 10, 100)];
         let by_jobs = Retention { max_jobs: 25, ..KEEP_ALL };
-        assert_eq!(
-            steps(&parts, by_jobs),
-            [(97, Step::Drop), (98, Step::Trim { before: i64::MAX, limit: 5 })]
-        );
+        assert_eq!(steps(&parts, by_jobs), [(97, Step::Drop), (98, Step::Trim { before: i64::MAX, limit: 5 })]);
         let by_bytes = Retention { max_bytes: 355, ..KEEP_ALL };
         assert_eq!(steps(&parts, by_bytes), [(97, Step::Trim { before: i64::MAX, limit: 5 })]);
         let nothing = Retention { max_jobs: 0, ..KEEP_ALL };

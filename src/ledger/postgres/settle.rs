@@ -14,9 +14,8 @@ impl SettleSteps for Steps<'_> {
     async fn apply(&mut self, wave: &[&Settlement]) -> sqlx::Result<Vec<Seq>> {
         let verdicts: Vec<_> = wave.iter().map(|settle| row::verdict(&settle.verdict)).collect();
         let errors: Vec<_> = wave.iter().map(|settle| row::error(settle.error.as_ref())).collect();
-        let counters = |of: fn(&Counters) -> u32| {
-            wave.iter().map(|settle| i64::from(of(&settle.counters))).collect::<Vec<_>>()
-        };
+        let counters =
+            |of: fn(&Counters) -> u32| wave.iter().map(|settle| i64::from(of(&settle.counters))).collect::<Vec<_>>();
         let rests = || verdicts.iter().map(|verdict| verdict.as_ref().ok());
         let rows = sqlx::query(include_str!("sql/settle.sql"))
             .bind(wave.iter().map(|settle| settle.seq).collect::<Vec<_>>())

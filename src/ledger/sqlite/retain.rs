@@ -22,9 +22,8 @@ struct Oldest {
 
 /// One pass.
 pub(super) async fn pass(ledger: &SqliteLedger, retention: Retention, now: Timestamp) -> Result<Dropped> {
-    let totals = ledger.rows(sqlx::query(include_str!("sql/retain_count.sql")), |row| {
-        Ok((row.int("jobs")?, row.int("bytes")?))
-    });
+    let totals =
+        ledger.rows(sqlx::query(include_str!("sql/retain_count.sql")), |row| Ok((row.int("jobs")?, row.int("bytes")?)));
     let (jobs, bytes) = totals.await?.first().copied().unwrap_or_default();
     let oldest = ledger.rows(sqlx::query(include_str!("sql/retain_oldest.sql")).bind(PASS_MAX + 1), |row| {
         Ok(Oldest { seq: row.int("seq")?, finished_at: row.int("finished_at")?, bytes: row.int("bytes")? })

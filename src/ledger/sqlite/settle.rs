@@ -134,8 +134,7 @@ pub(super) async fn confirm(connection: &mut SqliteConnection, claims: &[Confirm
         let written =
             sqlx::query(include_str!("sql/confirm.sql")).bind(json(&asked)).fetch_all(&mut *connection).await?;
         let seqs = written.iter().map(|row| row.try_get("seq")).collect::<sqlx::Result<Vec<Seq>>>()?;
-        let rows =
-            sqlx::query(include_str!("sql/live_jobs.sql")).bind(json(&seqs)).fetch_all(&mut *connection).await?;
+        let rows = sqlx::query(include_str!("sql/live_jobs.sql")).bind(json(&seqs)).fetch_all(&mut *connection).await?;
         let mut jobs = rows.iter().map(row::job).collect::<sqlx::Result<Vec<_>>>()?;
         for at in wave {
             if let Some(found) = jobs.iter().position(|job| job.seq == claims[at].seq) {

@@ -54,7 +54,8 @@ async fn an_accepted_job_is_read_back_as_it_was_given(bench: &Bench) {
 
 async fn odd_payloads_come_back_byte_for_byte(bench: &Bench) {
     let large = format!("\"{}\"", "x".repeat(1 << 20));
-    let odd = ["\"\\u0000\"", "\"\u{1f980} ü\"", "{ \"b\" : 1, \"a\":[1e400, -0.0] }", "\"'; DROP TABLE live; --\"", &large];
+    let odd =
+        ["\"\\u0000\"", "\"\u{1f980} ü\"", "{ \"b\" : 1, \"a\":[1e400, -0.0] }", "\"'; DROP TABLE live; --\"", &large];
     let jobs: Vec<NewJob> = odd
         .iter()
         .map(|payload| NewJob { payload: Bytes::copy_from_slice(payload.as_bytes()), ..bench.job() })
@@ -64,11 +65,8 @@ async fn odd_payloads_come_back_byte_for_byte(bench: &Bench) {
         assert!(bench.look(&job.id).await.unwrap().spec.payload == payload.as_bytes());
     }
     let settles = jobs.iter().zip(&seqs).map(|(job, &seq)| {
-        let verdict = Verdict::Rest {
-            state: State::Succeeded,
-            result: Some(job.payload.clone()),
-            finished_at: bench.now,
-        };
+        let verdict =
+            Verdict::Rest { state: State::Succeeded, result: Some(job.payload.clone()), finished_at: bench.now };
         bench.outcome(job, seq, 1, verdict)
     });
     bench.settle(settles.collect()).await;

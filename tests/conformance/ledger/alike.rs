@@ -38,13 +38,20 @@ struct Outcome {
 }
 
 fn spec() -> impl Strategy<Value = Spec> {
-    (prop::option::of(0..NAMES), prop::option::of(0..NAMES), 0..2_u8)
-        .prop_map(|(id, key, fingerprint)| Spec { id, key, fingerprint })
+    (prop::option::of(0..NAMES), prop::option::of(0..NAMES), 0..2_u8).prop_map(|(id, key, fingerprint)| Spec {
+        id,
+        key,
+        fingerprint,
+    })
 }
 
 fn outcome() -> impl Strategy<Value = Outcome> {
-    (0..8_usize, 1..6_i64, 0..4_u8, prop::option::of(spec()))
-        .prop_map(|(life, fence, end, child)| Outcome { life, fence, end, child })
+    (0..8_usize, 1..6_i64, 0..4_u8, prop::option::of(spec())).prop_map(|(life, fence, end, child)| Outcome {
+        life,
+        fence,
+        end,
+        child,
+    })
 }
 
 fn call() -> impl Strategy<Value = Call> {
@@ -117,7 +124,7 @@ impl Side<'_> {
         for (job, answer) in jobs.iter().zip(answers) {
             match answer {
                 Accepted::Created { seq } => write!(told, "created {} ", self.number(*seq, Some(&job.id))).unwrap(),
-                other => write!(told, "{other:?} ").unwrap(),
+                known @ Accepted::Existing { .. } => write!(told, "{known:?} ").unwrap(),
             }
         }
         told.push_str("| ");

@@ -46,8 +46,11 @@ async fn a_sqlite_file_of_a_newer_version_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("ledger.db");
     open(&path).await.unwrap().close().await;
-    on_file(&path, "INSERT INTO _sqlx_migrations SELECT 99, 'later', installed_on, 1, checksum, 0 FROM _sqlx_migrations")
-        .await;
+    on_file(
+        &path,
+        "INSERT INTO _sqlx_migrations SELECT 99, 'later', installed_on, 1, checksum, 0 FROM _sqlx_migrations",
+    )
+    .await;
     let refused = open(&path).await.unwrap_err();
     assert!(matches!(&refused, LedgerError::Schema { reason, .. } if reason.contains("newer ganger")), "{refused}");
 }
@@ -56,7 +59,8 @@ async fn a_sqlite_file_of_a_newer_version_is_refused() {
 async fn a_file_that_is_no_database_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("ledger.db");
-    std::fs::write(&path, "this is a letter to my aunt and no database at all, however long it may be\n".repeat(99)).unwrap();
+    std::fs::write(&path, "this is a letter to my aunt and no database at all, however long it may be\n".repeat(99))
+        .unwrap();
     let refused = open(&path).await.unwrap_err();
     assert!(matches!(refused, LedgerError::Schema { .. }), "{refused}");
 }
@@ -105,7 +109,10 @@ async fn a_full_disk_is_told_with_the_file_and_reads_go_on() {
 async fn a_postgres_without_tables_says_how_to_get_them() {
     let database = Postgres::shared().await.database().await;
     let refused = PostgresLedger::connect(&database.url, QUICK).await.unwrap_err();
-    assert!(matches!(&refused, LedgerError::Schema { reason, .. } if reason.contains("ganger migrate up")), "{refused}");
+    assert!(
+        matches!(&refused, LedgerError::Schema { reason, .. } if reason.contains("ganger migrate up")),
+        "{refused}"
+    );
     let status = postgres::migration_status(&database.url, QUICK).await.unwrap();
     assert!(!status.is_empty() && status.iter().all(|migration| !migration.applied));
     postgres::migrate(&database.url).await.unwrap();
@@ -118,7 +125,8 @@ async fn a_postgres_without_tables_says_how_to_get_them() {
 #[tokio::test]
 async fn a_postgres_of_a_newer_version_is_refused() {
     let database = Postgres::shared().await.migrated().await;
-    let later = "INSERT INTO _sqlx_migrations SELECT 99, 'later', installed_on, TRUE, checksum, 0 FROM _sqlx_migrations";
+    let later =
+        "INSERT INTO _sqlx_migrations SELECT 99, 'later', installed_on, TRUE, checksum, 0 FROM _sqlx_migrations";
     database.execute(later).await;
     for refused in [
         PostgresLedger::connect(&database.url, QUICK).await.map(drop).unwrap_err(),

@@ -89,7 +89,10 @@ async fn jobs_in_review_are_never_dropped(bench: &Bench) {
     bench.finish(reviewed.clone(), State::InReview, bench.now).await;
     bench.finish(other.clone(), State::Succeeded, bench.now).await;
     let nothing = Retention { max_age_ms: 0, max_jobs: 0, max_bytes: 0, key_age_ms: 0 };
-    assert_eq!(retain(bench, nothing, bench.now.plus_ms(1_000 * HOUR)).await, Dropped { jobs: 1, keys: 0, more: false });
+    assert_eq!(
+        retain(bench, nothing, bench.now.plus_ms(1_000 * HOUR)).await,
+        Dropped { jobs: 1, keys: 0, more: false }
+    );
     assert_eq!(bench.look(&reviewed.id).await.unwrap().rest.unwrap().state, State::InReview);
     assert_eq!(bench.accept(vec![bench.keyed("k")]).await, [existing(&reviewed.id, true, true)]);
 }

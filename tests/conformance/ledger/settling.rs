@@ -139,7 +139,7 @@ async fn a_nul_in_an_error_harms_nobody(bench: &Bench) {
     let verdict = Verdict::Rest { state: State::Failed, result: None, finished_at: bench.now };
     let mut outcome = bench.outcome(&odd, seqs[0], 1, verdict);
     outcome.error = Some(Failure::new("exit_1", "core\0dumped"));
-    outcome.history[0].error = outcome.error.clone();
+    outcome.history[0].error.clone_from(&outcome.error);
     let answers = bench.settle(vec![outcome.clone(), bench.outcome(&neighbour, seqs[1], 1, bench.success())]).await;
     assert_eq!(answers, [applied(), applied()]);
     let job = bench.look(&odd.id).await.unwrap();

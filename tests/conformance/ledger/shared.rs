@@ -88,7 +88,10 @@ async fn a_node_is_alive_until_it_is_silent_or_leaves(bench: &Bench) {
     bench.ledger.heartbeat(&ann, 60_000).await.unwrap();
     let busy_bob = Node { status: "{\"workers\":2}".to_owned(), ..bob.clone() };
     let both = bench.ledger.heartbeat(&busy_bob, 60_000).await.unwrap();
-    assert_eq!(both.iter().map(|node| (node.id.as_str(), node.alive)).collect::<Vec<_>>(), [("ann", true), ("bob", true)]);
+    assert_eq!(
+        both.iter().map(|node| (node.id.as_str(), node.alive)).collect::<Vec<_>>(),
+        [("ann", true), ("bob", true)]
+    );
     assert_eq!(both[1].status, "{\"workers\":2}");
     assert!((both[0].heartbeat_at.millis() - bench.now.millis()).abs() < 600_000);
     let lapsed = wait::until("ann has lapsed", async || {
@@ -107,10 +110,8 @@ async fn a_term_has_one_holder_until_it_lapses(bench: &Bench) {
     assert!(!ledger.take_term("upkeep", &bob, 60_000).await.unwrap());
     assert!(ledger.take_term("rebuild", &bob, 60_000).await.unwrap());
     assert!(ledger.take_term("upkeep", &ann, 1).await.unwrap());
-    wait::until("the term has lapsed", async || {
-        ledger.take_term("upkeep", &bob, 60_000).await.unwrap().then_some(())
-    })
-    .await;
+    wait::until("the term has lapsed", async || ledger.take_term("upkeep", &bob, 60_000).await.unwrap().then_some(()))
+        .await;
     assert!(!ledger.take_term("upkeep", &ann, 60_000).await.unwrap());
 }
 
