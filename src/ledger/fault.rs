@@ -52,7 +52,7 @@ pub(super) fn postgres(place: &str, error: &sqlx::Error, committing: bool) -> Le
     }
 }
 
-/// What a failed call to SQLite means.
+/// What a failed call to `SQLite` means.
 pub(super) fn sqlite(place: &str, error: &sqlx::Error, committing: bool) -> LedgerError {
     /// Sizing the shared index of the log fails with a code of its own when the disk is full.
     const IOERR_SHMSIZE: i32 = 4874;

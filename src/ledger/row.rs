@@ -323,11 +323,11 @@ fn labels_read(text: Option<&str>) -> sqlx::Result<Labels> {
 /// An error's class and message as columns. Postgres takes no NUL in a text, and a program may well
 /// print one when it fails.
 pub(super) fn error(failure: Option<&Failure>) -> (Option<Cow<'_, str>>, Option<Cow<'_, str>>) {
-    let clean = |text| match str::contains(text, '\0') {
-        true => Cow::Owned(str::replace(text, '\0', "\u{fffd}")),
-        false => Cow::Borrowed(text),
-    };
-    failure.map_or((None, None), |failure| (Some(clean(&failure.class)), Some(clean(&failure.message))))
+    failure.map_or((None, None), |failure| (Some(without_nul(&failure.class)), Some(without_nul(&failure.message))))
+}
+
+fn without_nul(text: &str) -> Cow<'_, str> {
+    if text.contains('\0') { Cow::Owned(text.replace('\0', "\u{fffd}")) } else { Cow::Borrowed(text) }
 }
 
 /// A number that the store keeps signed.

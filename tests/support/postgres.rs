@@ -1,8 +1,9 @@
-//! A real PostgreSQL server of our own: private, on a free port, gone with the test process.
+//! A real `PostgreSQL` server of our own: private, on a free port, gone with the test process.
 //!
 //! Its programs are found on PATH or where Debian keeps them. `GANGER_TEST_POSTGRES_URL` names a
 //! running server instead. Nothing is ever skipped: without a server the tests fail and say what to
 //! install.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on says so by panicking")]
 
 use std::fs::{self, File};
 use std::io;
@@ -161,10 +162,9 @@ impl Postgres {
 
     async fn ready(&self) {
         let url = self.url("postgres");
-        let folder = &self.private().folder;
-        let what = format!("PostgreSQL answers; its log is {}/log", folder.display());
-        let connected = wait::until(&what, || async { PgConnection::connect(&url).await.ok() });
-        connected.await.close().await.ok();
+        let what = format!("PostgreSQL answers; its log is {}/log", self.private().folder.display());
+        let connected = wait::until(&what, || async { PgConnection::connect(&url).await.ok() }).await;
+        connected.close().await.ok();
     }
 }
 
@@ -232,7 +232,7 @@ impl Private {
         }
     }
 
-    /// One of PostgreSQL's programs, as the user it may run as.
+    /// One of `PostgreSQL`'s programs, as the user it may run as.
     fn command(&self, program: &str) -> Command {
         let program = self.programs.join(program);
         let mut command = match &self.user {

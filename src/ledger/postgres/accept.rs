@@ -5,6 +5,7 @@ use std::collections::{HashMap, HashSet};
 use sqlx::Row;
 
 use super::{Steps, by_id};
+use crate::clock::Timestamp;
 use crate::job::{JobId, NewJob, QueueName, Seq, TypeName};
 use crate::ledger::accept::{AcceptSteps, Holder, Present, Wanted};
 use crate::ledger::row::{self, BUCKET_MS, Cells};
@@ -47,7 +48,7 @@ impl AcceptSteps for Steps<'_> {
             .bind(numbers(|job| i64::from(job.priority.number())))
             .bind(jobs.iter().map(|job| &job.payload[..]).collect::<Vec<_>>())
             .bind(jobs.iter().map(|job| row::labels(&job.labels)).collect::<Vec<_>>())
-            .bind(jobs.iter().map(|job| job.due_at.map(|at| at.millis())).collect::<Vec<_>>())
+            .bind(jobs.iter().map(|job| job.due_at.map(Timestamp::millis)).collect::<Vec<_>>())
             .bind(numbers(row::waits_from))
             .bind(numbers(|job| job.score))
             .bind(jobs.iter().map(|job| job.timeout_ms.map(row::signed)).collect::<Vec<_>>())

@@ -31,7 +31,7 @@ use crate::job::{Job, JobId, NodeId, Seq, TypeName};
 const MIGRATIONS: Known = &[(1, "ledger", include_str!("../../../migrations/postgres/0001_ledger.sql"))];
 
 /// How long migrations may take: they may rewrite tables, but must not hang on a lock for ever.
-const MIGRATE_TIMEOUT: Duration = Duration::from_secs(600);
+const MIGRATE_TIMEOUT: Duration = Duration::from_mins(10);
 
 /// How this node uses the server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

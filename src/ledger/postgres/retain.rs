@@ -50,9 +50,13 @@ pub(super) async fn pass(ledger: &PostgresLedger, retention: Retention, now: Tim
     let mut parts = list(ledger).await?;
     dropped.more |= !open_ahead(ledger, &parts, now).await?;
     measure(ledger, &mut parts, retention).await?;
-    for (part, step) in plan(&parts, retention, now) {
+    for (mut part, step) in plan(&parts, retention, now) {
         match (step, part.bucket) {
             (Step::Drop, Some(bucket)) => {
+                // The server's statistics lag behind, and a small partition is counted in no time.
+                if part.disk_bytes <= COUNTED_BYTES_MAX {
+                    count(ledger, &mut part, bucket).await?;
+                }
                 if drop_partition(ledger, bucket).await? {
                     dropped.jobs += u64::try_from(part.jobs).unwrap_or_default();
                 } else {

@@ -8,6 +8,7 @@ use sqlx::Row;
 
 use super::repeated::Repeated;
 use super::{Steps, json};
+use crate::clock::Timestamp;
 use crate::job::{Fingerprint, JobId, NewJob, Seq};
 use crate::ledger::accept::{AcceptSteps, Holder, Present, Wanted};
 use crate::ledger::row::{self, Cells};
@@ -55,7 +56,7 @@ impl AcceptSteps for Steps<'_> {
                     .bind(i64::from(job.priority.number()))
                     .bind(&job.payload[..])
                     .bind(row::labels(&job.labels))
-                    .bind(job.due_at.map(|at| at.millis()))
+                    .bind(job.due_at.map(Timestamp::millis))
                     .bind(row::waits_from(job))
                     .bind(job.score)
                     .bind(job.timeout_ms.map(row::signed))

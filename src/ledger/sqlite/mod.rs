@@ -1,4 +1,4 @@
-//! The ledger of a single machine: one SQLite file, held by one process.
+//! The ledger of a single machine: one `SQLite` file, held by one process.
 //!
 //! There is one writer, so between a look and a write nothing can happen, and both sides of a batch
 //! share one transaction and one fsync. Reads have connections of their own and never wait for it.
@@ -55,7 +55,7 @@ impl Default for SqliteParams {
     }
 }
 
-/// A ledger in a SQLite file.
+/// A ledger in a `SQLite` file.
 #[derive(Debug)]
 pub struct SqliteLedger {
     writer: SqlitePool,

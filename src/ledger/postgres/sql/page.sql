@@ -1,9 +1,10 @@
 -- Reads a page of jobs, newest first, live and at rest together in one snapshot.
--- $1 only seqs below this, $2 the most rows, $3 queue, $4 type, $5 error class, $6 a label as it stands in the text of the labels, "name":"value"
---   ($3 to $6 null: any), $7 now (ms), $8 which live rows: none, any, ready, scheduled or retrying,
--- $9 which rows at rest: none, any, or a state. Succeeded ones stand apart, so that the others are found
---   through their own small index.
+-- $1 only seqs below this, $2 the most rows, $3 queue, $4 type, $5 error class, $6 a label as it stands in
+--   the text of the labels, "name":"value" ($3 to $6 null: any), $7 now (ms), $8 which live rows: none, any,
+--   ready, scheduled or retrying, $9 which rows at rest: none, any, or a state
 -- Returns whole jobs.
+-- One part answers each kind of question and the others stop at once, so that each kind has its index:
+-- nearly every job succeeds, so those that did not are found through a small one of their own.
 SELECT * FROM (
     SELECT * FROM (
         SELECT seq, id, type, queue, priority, payload, labels, due_at, waits_from, score, timeout_ms,
@@ -33,8 +34,7 @@ SELECT * FROM (
                error_class, error_message,
                state, result, finished_at
         FROM finished
-        WHERE $9::text IN ('any', 'succeeded')
-          AND state = 'succeeded'
+        WHERE $9::text = 'any'
           AND seq < $1
           AND ($3::text IS NULL OR queue = $3)
           AND ($4::text IS NULL OR type = $4)
@@ -51,8 +51,8 @@ SELECT * FROM (
                error_class, error_message,
                state, result, finished_at
         FROM finished
-        WHERE $9 = 'any'
-          AND state <> 'succeeded'
+        WHERE $9 = 'succeeded'
+          AND state = 'succeeded'
           AND seq < $1
           AND ($3::text IS NULL OR queue = $3)
           AND ($4::text IS NULL OR type = $4)
