@@ -3,6 +3,8 @@
 //! A promise is an async function over a [`Fixture`]; the macro at the end makes it a test on the
 //! in-process broker and one on a real Redis.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "helpers of tests fail the test")]
+
 #[path = "broker/fixture.rs"]
 mod fixture;
 #[path = "broker/order.rs"]
@@ -26,7 +28,8 @@ async fn entries_are_claimed_by_score_across_lanes(f: Fixture) {
 }
 
 async fn equal_scores_are_claimed_by_id(f: Fixture) {
-    f.push(&[f.entry("b", "slow", 5), f.entry("B", "fast", 5), f.entry("a-1", "fast", 5), f.entry("a", "slow", 5)]).await;
+    f.push(&[f.entry("b", "slow", 5), f.entry("B", "fast", 5), f.entry("a-1", "fast", 5), f.entry("a", "slow", 5)])
+        .await;
     assert_eq!(f.claim_ids(&["slow", "fast"], 10).await, ["B", "a", "a-1", "b"]);
 }
 
@@ -139,7 +142,8 @@ async fn every_step_of_another_epoch_is_refused(f: Fixture) {
         b.open(&[queue()]).await.err(),
     ];
     for (at, refusal) in refusals.into_iter().enumerate() {
-        let is_epoch = matches!(refusal, Some(BrokerError::Epoch { expected, found: Some(EPOCH), .. }) if expected == EPOCH - 1);
+        let is_epoch =
+            matches!(refusal, Some(BrokerError::Epoch { expected, found: Some(EPOCH), .. }) if expected == EPOCH - 1);
         assert!(is_epoch, "step {at}: {refusal:?}");
     }
 }
@@ -174,7 +178,10 @@ async fn a_reset_empties_every_queue_and_refuses_older_epochs_and_other_ledgers(
         assert_eq!((depth.later, depth.leased, depth.head_score), (0, 0, None));
     }
     let identity = f.broker.identity().await.unwrap();
-    assert_eq!((identity.ledger_id.as_deref(), identity.epoch, identity.open), (Some("ledger-1"), Some(EPOCH + 5), false));
+    assert_eq!(
+        (identity.ledger_id.as_deref(), identity.epoch, identity.open),
+        (Some("ledger-1"), Some(EPOCH + 5), false)
+    );
 }
 
 async fn fences_grow_strictly_across_claims_resets_and_repeated_resets(f: Fixture) {
@@ -205,11 +212,7 @@ async fn only_a_first_delivery_before_its_stamp_is_clean(f: Fixture) {
 
 async fn every_way_back_makes_an_entry_suspect(f: Fixture) {
     let clean = f.now().await + HOUR;
-    let releases = [
-        Release::Retry { due_at_ms: 1 },
-        Release::Defer { due_at_ms: None },
-        Release::Crash,
-    ];
+    let releases = [Release::Retry { due_at_ms: 1 }, Release::Defer { due_at_ms: None }, Release::Crash];
     for (n, release) in releases.into_iter().enumerate() {
         let name = format!("j{n}");
         f.push(&[Push { clean_until_ms: clean, ..f.entry(&name, "fast", 1) }]).await;
@@ -291,10 +294,11 @@ async fn only_the_holder_settles_and_only_once(f: Fixture) {
 
 async fn each_way_back_counts_in_its_own_counter_and_keeps_the_score(f: Fixture) {
     f.push(&[f.entry("a", "fast", 42)]).await;
+    type Count = fn(&mut Counters);
     let mut expected = Counters::default();
     for _ in 0..2 {
         let later = f.now().await + HOUR;
-        let releases: [(Release, fn(&mut Counters)); 3] = [
+        let releases: [(Release, Count); 3] = [
             (Release::Defer { due_at_ms: None }, |c| c.deferrals += 1),
             (Release::Crash, |c| c.crashes += 1),
             (Release::Retry { due_at_ms: later - 2 * HOUR }, |c| c.attempts += 1),

@@ -6,6 +6,7 @@
 //! server and removes the folder.
 
 #![allow(unreachable_pub, reason = "each test binary sees the harness as a private module")]
+#![allow(clippy::expect_used, reason = "a harness that cannot do its work fails the test")]
 
 use std::io::Write as _;
 use std::net::TcpListener;
@@ -251,7 +252,10 @@ fn free_port() -> u16 {
 fn check_binary() {
     let found = std::env::var_os("PATH")
         .is_some_and(|path| std::env::split_paths(&path).any(|folder| is_file(&folder.join("redis-server"))));
-    assert!(found, "redis-server is not on PATH: install the package redis-server (7.0 or later), or set GANGER_TEST_REDIS_URL");
+    assert!(
+        found,
+        "redis-server is not on PATH: install the package redis-server (7.0 or later), or set GANGER_TEST_REDIS_URL"
+    );
     let output = Command::new("redis-server").arg("--version").output().expect("redis-server --version");
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     let major = text.split("v=").nth(1).and_then(|rest| rest.split('.').next()?.parse::<u32>().ok());

@@ -281,7 +281,10 @@ mod tests {
         assert_eq!(entry.counters, Counters { attempts: 1, deliveries: 2, crashes: 0, deferrals: 3 });
         assert_eq!(entry.score, -5);
         let lease = entry.lease.unwrap();
-        assert_eq!((lease.fence, lease.node.as_str(), lease.claimed_at_ms), (4_294_967_297, "node-1", 1_700_000_000_000));
+        assert_eq!(
+            (lease.fence, lease.node.as_str(), lease.claimed_at_ms),
+            (4_294_967_297, "node-1", 1_700_000_000_000)
+        );
     }
 
     #[test]

@@ -73,7 +73,8 @@ impl Connections {
             .set_connection_timeout(Some(connect_timeout))
             .set_response_timeout(Some(timeout));
         let unfit = |reason: String| BrokerError::Unfit { place: place.clone(), reason };
-        let manager = Manager::new_with_config(params.url.as_str(), config).map_err(|error| unfit(error.to_string()))?;
+        let manager =
+            Manager::new_with_config(params.url.as_str(), config).map_err(|error| unfit(error.to_string()))?;
         let size = params.pool_size.max(1);
         let pool = Pool::builder(manager).max_size(size).build().map_err(|error| unfit(error.to_string()))?;
         let slots = (0..size).map(|_| tokio::sync::Mutex::default()).collect();
@@ -157,10 +158,9 @@ impl Connections {
         let Some(session) = self.session() else { return Err(self.not_ready()) };
         let slot = self.slot(role);
         let mut held = timeout(self.connect_timeout, slot.lock()).await.map_err(|_| self.silent("connect"))?;
-        if let Some(found) = held.as_ref().filter(|held| held.server == session) {
-            if !found.is_broken.load(Ordering::Acquire) {
-                return Ok(found.line());
-            }
+        let is_good = |held: &&Held| held.server == session && !held.is_broken.load(Ordering::Acquire);
+        if let Some(found) = held.as_ref().filter(is_good) {
+            return Ok(found.line());
         }
         let line = self.connect(&mut held).await?;
         if line.server != session {

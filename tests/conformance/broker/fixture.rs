@@ -4,9 +4,7 @@ use std::sync::Arc;
 
 use ganger::broker::memory::MemoryBroker;
 use ganger::broker::redis::{RedisBroker, RedisParams};
-use ganger::broker::{
-    Broker, Claim, ClaimRequest, Claimed, Depth, EntryView, LeaseRef, Push, Pushed, Release, Settle,
-};
+use ganger::broker::{Broker, Claim, ClaimRequest, Claimed, Depth, EntryView, LeaseRef, Push, Pushed, Release, Settle};
 use ganger::clock::{ManualClock, Timestamp};
 use ganger::job::{Counters, Fence, JobId, NodeId, Priority, QueueName, Seq, TypeName};
 use redis::aio::MultiplexedConnection;
@@ -75,12 +73,14 @@ impl Fixture {
             Time::Manual(clock) => clock.advance_ms(ms),
             Time::Server(_) => {
                 let end = self.now().await + ms;
-                wait::until("the server's clock has moved on", || async { (self.now().await >= end).then_some(()) }).await;
+                wait::until("the server's clock has moved on", || async { (self.now().await >= end).then_some(()) })
+                    .await;
             }
         }
     }
 
     /// A suspect entry of priority 3, due at once.
+    #[expect(clippy::unused_self, reason = "reads like the other words of a fixture")]
     pub(crate) fn entry(&self, name: &str, lane_name: &str, score: i64) -> Push {
         Push {
             id: id(name),
@@ -99,6 +99,7 @@ impl Fixture {
         self.broker.push(&queue(), entries).await.unwrap()
     }
 
+    #[expect(clippy::unused_self, reason = "reads like the other words of a fixture")]
     pub(crate) fn request(&self, lanes: &[&str], limit: usize) -> ClaimRequest {
         ClaimRequest {
             queue: queue(),
@@ -148,6 +149,7 @@ impl Fixture {
     }
 
     /// The wake-ups; on Redis only after its subscription stands, which the first of them shows.
+    #[expect(clippy::disallowed_methods, reason = "the task ends with the fixture's stop token")]
     pub(crate) async fn wakes(&self) -> broadcast::Receiver<QueueName> {
         let mut wakes = self.broker.wakes();
         if let Some(redis) = &self.redis {

@@ -19,19 +19,30 @@ struct Case {
 fn cases() -> impl Strategy<Value = Case> {
     let entry = (0..LANES.len(), prop_oneof![0..8_i64, -1_000_000_000_000..4_000_000_000_000_i64]);
     let open = prop::collection::vec(any::<bool>(), LANES.len());
-    (prop::collection::vec(entry, 0..120), open, 1..60_usize)
-        .prop_map(|(entries, open, limit)| Case { entries, open, limit })
+    (prop::collection::vec(entry, 0..120), open, 1..60_usize).prop_map(|(entries, open, limit)| Case {
+        entries,
+        open,
+        limit,
+    })
 }
 
 async fn check(fixture: &Fixture, case: &Case) -> Result<(), TestCaseError> {
     fixture.broker.reset("ledger-1", fixture::EPOCH, &[fixture::queue()]).await.unwrap();
     fixture.broker.open(&[fixture::queue()]).await.unwrap();
     let name = |at: usize| format!("j{at}");
-    let pushes: Vec<_> =
-        case.entries.iter().enumerate().map(|(at, &(lane, score))| fixture.entry(&name(at), LANES[lane], score)).collect();
+    let pushes: Vec<_> = case
+        .entries
+        .iter()
+        .enumerate()
+        .map(|(at, &(lane, score))| fixture.entry(&name(at), LANES[lane], score))
+        .collect();
     fixture.push(&pushes).await;
-    let open: Vec<&str> = LANES.iter().zip(&case.open).filter(|(_, is_open)| **is_open).map(|(lane, _)| *lane).collect();
-    let mut expected: Vec<(i64, String)> = case.entries.iter().enumerate()
+    let open: Vec<&str> =
+        LANES.iter().zip(&case.open).filter(|(_, is_open)| **is_open).map(|(lane, _)| *lane).collect();
+    let mut expected: Vec<(i64, String)> = case
+        .entries
+        .iter()
+        .enumerate()
         .filter(|(_, (lane, _))| case.open[*lane])
         .map(|(at, &(_, score))| (score, name(at)))
         .collect();

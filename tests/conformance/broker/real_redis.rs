@@ -141,10 +141,8 @@ async fn an_entry_locked_by_another_program_waits_without_reducing_the_batch() {
     assert!(broker.claim(&request).await.unwrap().next_due_in_ms.unwrap() > 250);
 
     command(&shared_url().await, &["DEL", &bare.key("job_lock:a")]).await;
-    let claim = wait::until("the free lock is taken", || async {
-        broker.claim(&request).await.unwrap().claims.pop()
-    })
-    .await;
+    let claim =
+        wait::until("the free lock is taken", || async { broker.claim(&request).await.unwrap().claims.pop() }).await;
     assert_eq!((claim.id, claim.score, claim.suspect), (id("a"), 1, true));
     assert_eq!((claim.counters.deliveries, claim.counters.deferrals), (1, 1));
 }
@@ -239,7 +237,8 @@ async fn a_full_server_takes_no_more_and_lets_everything_out() {
     let done = Release::Done { result: Some((Bytes::from_static(b"1"), HOUR)) };
     assert_eq!(f.settle(&claims[0], done).await, [true]);
     let mut connection = redis.connection().await;
-    let kept: bool = redis::cmd("EXISTS").arg("ganger:{plan}:job_result:j00").query_async(&mut connection).await.unwrap();
+    let kept: bool =
+        redis::cmd("EXISTS").arg("ganger:{plan}:job_result:j00").query_async(&mut connection).await.unwrap();
     assert!(!kept, "no result is kept above half of the memory");
     assert_eq!(f.depth(&[]).await.leased, 9);
     command(&redis.url(), &["CONFIG", "SET", "maxmemory", "0"]).await;
@@ -289,7 +288,8 @@ async fn a_server_that_came_back_empty_is_another_one_and_can_be_filled_again() 
 
 #[tokio::test]
 async fn a_server_with_a_file_comes_back_with_its_entries_as_another_server() {
-    let mut redis = Redis::start_with(Options { appendonly: true, ..Options::default() }.set("appendfsync", "always")).await;
+    let mut redis =
+        Redis::start_with(Options { appendonly: true, ..Options::default() }.set("appendfsync", "always")).await;
     let f = Fixture::redis_at(&redis.url(), "ganger:").await;
     let before = f.broker.identity().await.unwrap();
     f.push(&[f.entry("a", "fast", 1)]).await;

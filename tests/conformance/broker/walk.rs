@@ -16,20 +16,48 @@ const IDS: usize = 8;
 
 #[derive(Debug, Clone)]
 enum Step {
-    Push { id: usize, seq: i64, lane: usize, priority: u64, score: i64, is_later: bool, is_clean: bool },
-    Claim { lanes: usize, limit: usize, lapses: bool },
+    Push {
+        id: usize,
+        seq: i64,
+        lane: usize,
+        priority: u64,
+        score: i64,
+        is_later: bool,
+        is_clean: bool,
+    },
+    Claim {
+        lanes: usize,
+        limit: usize,
+        lapses: bool,
+    },
     /// Names a lease by its place among those seen, spoilt or not.
-    Renew { which: usize, spoilt: bool, lapses: bool },
-    Settle { which: usize, spoilt: bool, how: usize },
-    Reap { lives: bool },
-    Remove { id: usize, seq: i64 },
-    Pause { lane: Option<usize>, paused: bool },
+    Renew {
+        which: usize,
+        spoilt: bool,
+        lapses: bool,
+    },
+    Settle {
+        which: usize,
+        spoilt: bool,
+        how: usize,
+    },
+    Reap {
+        lives: bool,
+    },
+    Remove {
+        id: usize,
+        seq: i64,
+    },
+    Pause {
+        lane: Option<usize>,
+        paused: bool,
+    },
     Rebuild,
 }
 
 fn steps() -> impl Strategy<Value = Vec<Step>> {
-    let push = (0..IDS, 1..5_i64, 0..LANES.len(), 1..6_u64, 0..6_i64, prop::bool::weighted(0.2), any::<bool>()).prop_map(
-        |(id, seq, lane, priority, score, is_later, is_clean)| Step::Push {
+    let push = (0..IDS, 1..5_i64, 0..LANES.len(), 1..6_u64, 0..6_i64, prop::bool::weighted(0.2), any::<bool>())
+        .prop_map(|(id, seq, lane, priority, score, is_later, is_clean)| Step::Push {
             id,
             seq,
             lane,
@@ -37,8 +65,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
             score,
             is_later,
             is_clean,
-        },
-    );
+        });
     let step = prop_oneof![
         8 => push,
         6 => (0..8_usize, 1..5_usize, prop::bool::weighted(0.3))
@@ -182,8 +209,8 @@ impl Side<'_> {
         for lease in views.iter_mut().flatten().filter_map(|view| view.lease.as_mut()) {
             lease.claimed_at_ms = 0;
         }
-        let leased = broker.leases(&fixture::queue(), 100).await.unwrap();
-        let mut leases: Vec<String> = leased.into_iter().map(|view| view.id.to_string()).collect();
+        let held = broker.leases(&fixture::queue(), 100).await.unwrap();
+        let mut leases: Vec<String> = held.into_iter().map(|view| view.id.to_string()).collect();
         leases.sort();
         Picture { depth, views, leases }
     }

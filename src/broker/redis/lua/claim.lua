@@ -57,7 +57,7 @@ local more_due = promote(keys, now, promotions_max)
 local lanes = {}
 for at = 5, #KEYS do
   if not control[at] then
-    lanes[#lanes + 1] = { key = KEYS[at], kind = ARGV[at + 4], start = 0, at = 1, slice = {}, dry = false }
+    lanes[#lanes + 1] = { key = KEYS[at], start = 0, at = 1, slice = {}, dry = false, taken = 0 }
   end
 end
 local slice_size = math.min(limit, math.max(16, math.ceil(2 * limit / math.max(1, #lanes)))) + 1
@@ -106,7 +106,7 @@ local function smallest_lane()
 end
 
 local function take(most)
-  local taken = { ids = {}, scores = {}, lanes = {} }
+  local taken = { ids = {}, scores = {} }
   while #taken.ids < most do
     local lane, until_score = smallest_lane()
     if not lane then
@@ -114,7 +114,8 @@ local function take(most)
     end
     repeat
       local at = #taken.ids + 1
-      taken.ids[at], taken.scores[at], taken.lanes[at] = lane.id, lane.text, lane.kind
+      taken.ids[at], taken.scores[at] = lane.id, lane.text
+      lane.taken = lane.taken + 1
       advance(lane)
     until #taken.ids >= most or not lane.id or lane.score >= until_score
   end
@@ -192,7 +193,6 @@ local function lease_all(taken)
   local results = keys_of(prefix .. 'job_result:', taken.ids)
   local has_results = redis.call('EXISTS', unpack(results)) > 0
   for at, id in ipairs(taken.ids) do
-    append(list_of(writes.unlanes, taken.lanes[at]), id)
     local raw, score, lock = raws[at], taken.scores[at], locks[at]
     local fence = fence_base + counter + 1
     local has_result = has_results and redis.call('EXISTS', results[at]) == 1
@@ -220,6 +220,12 @@ while claimed < limit and busy < BUSY_MAX do
     break
   end
   lease_all(taken)
+end
+-- What was taken from a lane is always its beginning.
+for _, lane in ipairs(lanes) do
+  if lane.taken > 0 then
+    redis.call('ZREMRANGEBYRANK', lane.key, 0, lane.taken - 1)
+  end
 end
 flush(writes, keys)
 if claimed > 0 then
