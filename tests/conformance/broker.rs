@@ -292,9 +292,11 @@ async fn only_the_holder_settles_and_only_once(f: Fixture) {
     assert_eq!(f.broker.inspect(&queue(), &[id("a")]).await.unwrap(), [None]);
 }
 
+/// What a way back does to the counters.
+type Count = fn(&mut Counters);
+
 async fn each_way_back_counts_in_its_own_counter_and_keeps_the_score(f: Fixture) {
     f.push(&[f.entry("a", "fast", 42)]).await;
-    type Count = fn(&mut Counters);
     let mut expected = Counters::default();
     for _ in 0..2 {
         let later = f.now().await + HOUR;
