@@ -3,6 +3,8 @@
 //! A promise is an async function over a [`Fixture`]; the macro at the end makes it a test on the
 //! in-process broker and one on a real Redis.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "helpers of tests fail the test")]
+
 #[path = "broker/fixture.rs"]
 mod fixture;
 #[path = "broker/order.rs"]
@@ -290,12 +292,15 @@ async fn only_the_holder_settles_and_only_once(f: Fixture) {
     assert_eq!(f.broker.inspect(&queue(), &[id("a")]).await.unwrap(), [None]);
 }
 
+/// What a way back does to the counters.
+type Count = fn(&mut Counters);
+
 async fn each_way_back_counts_in_its_own_counter_and_keeps_the_score(f: Fixture) {
     f.push(&[f.entry("a", "fast", 42)]).await;
     let mut expected = Counters::default();
     for _ in 0..2 {
         let later = f.now().await + HOUR;
-        let releases: [(Release, fn(&mut Counters)); 3] = [
+        let releases: [(Release, Count); 3] = [
             (Release::Defer { due_at_ms: None }, |c| c.deferrals += 1),
             (Release::Crash, |c| c.crashes += 1),
             (Release::Retry { due_at_ms: later - 2 * HOUR }, |c| c.attempts += 1),

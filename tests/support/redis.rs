@@ -6,6 +6,7 @@
 //! server and removes the folder.
 
 #![allow(unreachable_pub, reason = "each test binary sees the harness as a private module")]
+#![allow(clippy::expect_used, reason = "a harness that cannot do its work fails the test")]
 
 use std::io::Write as _;
 use std::net::TcpListener;

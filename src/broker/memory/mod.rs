@@ -134,7 +134,9 @@ impl Broker for MemoryBroker {
             }
             state.open = true;
         }
-        queues.iter().for_each(|queue| self.wake(queue));
+        for queue in queues {
+            self.wake(queue);
+        }
         Ok(())
     }
 

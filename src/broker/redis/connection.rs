@@ -158,10 +158,9 @@ impl Connections {
         let Some(session) = self.session() else { return Err(self.not_ready()) };
         let slot = self.slot(role);
         let mut held = timeout(self.connect_timeout, slot.lock()).await.map_err(|_| self.silent("connect"))?;
-        if let Some(found) = held.as_ref().filter(|held| held.server == session) {
-            if !found.is_broken.load(Ordering::Acquire) {
-                return Ok(found.line());
-            }
+        let is_good = |held: &&Held| held.server == session && !held.is_broken.load(Ordering::Acquire);
+        if let Some(found) = held.as_ref().filter(is_good) {
+            return Ok(found.line());
         }
         let line = self.connect(&mut held).await?;
         if line.server != session {

@@ -57,7 +57,7 @@ impl RedisBroker {
         for queue in self.known_queues(queues).await? {
             let mut keys = self.queue_keys(&queue);
             keys.push(self.keys.lanes(&queue));
-            let call = self.call(&SCRIPTS.reset, &keys, epoch).arg(self.keys.queue(&queue)).arg(ledger_id);
+            let call = Self::call(&SCRIPTS.reset, &keys, epoch).arg(self.keys.queue(&queue)).arg(ledger_id);
             self.run(Role::Upkeep, call, epoch).await?;
         }
         Ok(())
@@ -70,12 +70,14 @@ impl RedisBroker {
         self.note_queues(queues).await?;
         for queue in queues {
             let keys = [self.keys.control(queue), self.keys.jobs(queue)];
-            let call = self.call(&SCRIPTS.open, &keys, epoch).arg(self.wakes.channel()).arg(queue.as_str());
+            let call = Self::call(&SCRIPTS.open, &keys, epoch).arg(self.wakes.channel()).arg(queue.as_str());
             self.run(Role::Upkeep, call, epoch).await?;
         }
         self.run(Role::Upkeep, admit(1), epoch).await?;
         self.wakes.note_opened(queues);
-        queues.iter().for_each(|queue| self.wakes.wake_unheard(queue));
+        for queue in queues {
+            self.wakes.wake_unheard(queue);
+        }
         Ok(())
     }
 
@@ -86,9 +88,9 @@ impl RedisBroker {
         }
         let mut command = redis::cmd("SADD");
         command.arg(self.keys.queues());
-        queues.iter().for_each(|queue| {
+        for queue in queues {
             command.arg(queue.as_str());
-        });
+        }
         self.connections.command(Role::Upkeep, &command).await.map(drop)
     }
 

@@ -133,7 +133,7 @@ impl RedisBroker {
         })
     }
 
-    fn call(&self, script: &Script, keys: &[String], epoch: i64) -> Call {
+    fn call(script: &Script, keys: &[String], epoch: i64) -> Call {
         Call::new(script, keys).arg(epoch)
     }
 
@@ -179,9 +179,9 @@ impl RedisBroker {
 
     async fn settle_batch(&self, queue: &QueueName, settles: &[Settle], epoch: i64) -> Result<Vec<bool>> {
         let keeps_results = self.keeps_results.load(Ordering::Acquire);
-        let call = self.call(&SCRIPTS.settle, &self.queue_keys(queue), epoch).arg(self.keys.queue(queue));
+        let call = Self::call(&SCRIPTS.settle, &self.queue_keys(queue), epoch).arg(self.keys.queue(queue));
         let call = call.arg(self.wakes.channel()).arg(queue.as_str()).arg(u8::from(keeps_results));
-        let call = settles.iter().fold(call, |call, settle| call.settle(settle));
+        let call = settles.iter().fold(call, Call::settle);
         let has_results = settles.iter().any(|settle| matches!(settle.release, Release::Done { result: Some(_) }));
         let run = self.run(Role::Settle, call, epoch);
         let reply =
@@ -224,9 +224,9 @@ impl Broker for RedisBroker {
         keys.push(self.keys.lanes(queue));
         let mut pushed = Vec::with_capacity(entries.len());
         for batch in entries.chunks(BATCH_MAX) {
-            let call = self.call(&SCRIPTS.push, &keys, epoch).arg(self.keys.queue(queue));
+            let call = Self::call(&SCRIPTS.push, &keys, epoch).arg(self.keys.queue(queue));
             let call = call.arg(self.wakes.channel()).arg(queue.as_str());
-            let call = batch.iter().fold(call, |call, push| call.push(push));
+            let call = batch.iter().fold(call, Call::push);
             let reply = self.run(Role::Push, call, epoch).await?;
             pushed.extend(self.read_each(&reply, codec::read_pushed)?);
         }
@@ -241,7 +241,7 @@ impl Broker for RedisBroker {
         let queue = &request.queue;
         let mut keys = self.queue_keys(queue);
         keys.extend(request.lanes.iter().map(|lane| self.keys.lane(queue, lane)));
-        let call = self.call(&SCRIPTS.claim, &keys, epoch).arg(self.keys.queue(queue));
+        let call = Self::call(&SCRIPTS.claim, &keys, epoch).arg(self.keys.queue(queue));
         let call = call.arg(request.limit.min(BATCH_MAX)).arg(request.node.as_str()).arg(request.lease_ms);
         let call = call.arg(request.lock_ms).arg(request.lock_wait_ms).arg(PROMOTIONS_MAX);
         let call = request.lanes.iter().fold(call, |call, lane| call.arg(lane.as_str()));
@@ -254,8 +254,8 @@ impl Broker for RedisBroker {
         let keys = [self.keys.control(queue), self.keys.leases(queue), self.keys.jobs(queue)];
         let mut held = Vec::with_capacity(leases.len());
         for batch in leases.chunks(BATCH_MAX) {
-            let call = self.call(&SCRIPTS.renew, &keys, epoch).arg(self.keys.queue(queue));
-            let call = batch.iter().fold(call.arg(lease_ms).arg(lock_ms), |call, lease| call.lease(lease));
+            let call = Self::call(&SCRIPTS.renew, &keys, epoch).arg(self.keys.queue(queue));
+            let call = batch.iter().fold(call.arg(lease_ms).arg(lock_ms), Call::lease);
             let reply = self.run(Role::Upkeep, call, epoch).await?;
             held.extend(self.read_each(&reply, codec::read_flag)?);
         }
@@ -277,7 +277,7 @@ impl Broker for RedisBroker {
 
     async fn reap(&self, queue: &QueueName, living: &[NodeId], limit: usize) -> Result<Reaped> {
         let epoch = self.epoch();
-        let call = self.call(&SCRIPTS.reap, &self.queue_keys(queue), epoch).arg(self.keys.queue(queue));
+        let call = Self::call(&SCRIPTS.reap, &self.queue_keys(queue), epoch).arg(self.keys.queue(queue));
         let call = call.arg(self.wakes.channel()).arg(queue.as_str()).arg(limit.min(BATCH_MAX));
         let call = living.iter().fold(call, |call, node| call.arg(node.as_str()));
         let reply = self.run(Role::Upkeep, call, epoch).await?;
@@ -292,7 +292,7 @@ impl Broker for RedisBroker {
         let epoch = self.epoch();
         let mut removed = Vec::with_capacity(entries.len());
         for batch in entries.chunks(BATCH_MAX) {
-            let call = self.call(&SCRIPTS.remove, &self.queue_keys(queue), epoch).arg(self.keys.queue(queue));
+            let call = Self::call(&SCRIPTS.remove, &self.queue_keys(queue), epoch).arg(self.keys.queue(queue));
             let call = batch.iter().fold(call, |call, (id, seq)| call.arg(id.as_str()).arg(*seq));
             let reply = self.run(Role::Upkeep, call, epoch).await?;
             removed.extend(self.read_each(&reply, codec::read_removed)?);
@@ -317,7 +317,7 @@ impl Broker for RedisBroker {
         keys.extend(lanes.iter().map(|lane| self.keys.lane(queue, lane)));
         let mut depth = Depth::default();
         for _ in 0..DEPTH_ROUNDS_MAX {
-            let call = self.call(&SCRIPTS.depth, &keys, epoch).arg(self.keys.queue(queue)).arg(BATCH_MAX);
+            let call = Self::call(&SCRIPTS.depth, &keys, epoch).arg(self.keys.queue(queue)).arg(BATCH_MAX);
             let reply = self.run(Role::Upkeep, call, epoch).await?;
             let more;
             (depth, more) = self.read(codec::read_depth(&reply, lanes))?;
@@ -333,7 +333,7 @@ impl Broker for RedisBroker {
         let keys = [self.keys.control(queue), self.keys.jobs(queue)];
         let mut views = Vec::with_capacity(ids.len());
         for batch in ids.chunks(BATCH_MAX) {
-            let call = self.call(&SCRIPTS.inspect, &keys, epoch);
+            let call = Self::call(&SCRIPTS.inspect, &keys, epoch);
             let call = batch.iter().fold(call, |call, id| call.arg(id.as_str()));
             let reply = self.run(Role::Upkeep, call, epoch).await?;
             for (id, value) in batch.iter().zip(&reply[1..]) {
@@ -349,7 +349,7 @@ impl Broker for RedisBroker {
         let mut views = Vec::new();
         while views.len() < limit {
             let wanted = (limit - views.len()).min(BATCH_MAX);
-            let call = self.call(&SCRIPTS.leases, &keys, epoch).arg(views.len()).arg(wanted);
+            let call = Self::call(&SCRIPTS.leases, &keys, epoch).arg(views.len()).arg(wanted);
             let reply = self.run(Role::Upkeep, call, epoch).await?;
             let found = self.read(codec::read_leases(&reply[1..]))?;
             let is_last = found.len() < wanted;

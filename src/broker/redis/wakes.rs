@@ -91,13 +91,16 @@ impl Wakes {
         self.is_listening.store(true, Ordering::Release);
         let opened: Vec<QueueName> =
             self.opened.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect();
-        opened.into_iter().for_each(|queue| self.send(queue));
+        for queue in opened {
+            self.send(queue);
+        }
         loop {
             match timeout(PING_PERIOD, stream.next()).await {
-                Ok(Some(message)) => match std::str::from_utf8(message.get_payload_bytes()).map(QueueName::new) {
-                    Ok(Ok(queue)) => self.send(queue),
-                    _ => tracing::debug!("A wake-up that names no queue came on {}", self.channel),
-                },
+                Ok(Some(message)) => {
+                    if let Ok(Ok(queue)) = std::str::from_utf8(message.get_payload_bytes()).map(QueueName::new) {
+                        self.send(queue);
+                    }
+                }
                 Ok(None) => return true,
                 Err(_) => {
                     if !matches!(timeout(answer_timeout, sink.ping::<redis::Value>()).await, Ok(Ok(_))) {

@@ -80,6 +80,7 @@ impl Fixture {
     }
 
     /// A suspect entry of priority 3, due at once.
+    #[expect(clippy::unused_self, reason = "reads like the other words of a fixture")]
     pub(crate) fn entry(&self, name: &str, lane_name: &str, score: i64) -> Push {
         Push {
             id: id(name),
@@ -98,6 +99,7 @@ impl Fixture {
         self.broker.push(&queue(), entries).await.unwrap()
     }
 
+    #[expect(clippy::unused_self, reason = "reads like the other words of a fixture")]
     pub(crate) fn request(&self, lanes: &[&str], limit: usize) -> ClaimRequest {
         ClaimRequest {
             queue: queue(),
@@ -147,6 +149,7 @@ impl Fixture {
     }
 
     /// The wake-ups; on Redis only after its subscription stands, which the first of them shows.
+    #[expect(clippy::disallowed_methods, reason = "the task ends with the fixture's stop token")]
     pub(crate) async fn wakes(&self) -> broadcast::Receiver<QueueName> {
         let mut wakes = self.broker.wakes();
         if let Some(redis) = &self.redis {

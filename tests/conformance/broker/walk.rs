@@ -209,8 +209,8 @@ impl Side<'_> {
         for lease in views.iter_mut().flatten().filter_map(|view| view.lease.as_mut()) {
             lease.claimed_at_ms = 0;
         }
-        let leased = broker.leases(&fixture::queue(), 100).await.unwrap();
-        let mut leases: Vec<String> = leased.into_iter().map(|view| view.id.to_string()).collect();
+        let held = broker.leases(&fixture::queue(), 100).await.unwrap();
+        let mut leases: Vec<String> = held.into_iter().map(|view| view.id.to_string()).collect();
         leases.sort();
         Picture { depth, views, leases }
     }

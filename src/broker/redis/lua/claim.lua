@@ -57,7 +57,7 @@ local more_due = promote(keys, now, promotions_max)
 local lanes = {}
 for at = 5, #KEYS do
   if not control[at] then
-    lanes[#lanes + 1] = { key = KEYS[at], kind = ARGV[at + 4], start = 0, at = 1, slice = {}, dry = false }
+    lanes[#lanes + 1] = { key = KEYS[at], start = 0, at = 1, slice = {}, dry = false, taken = 0 }
   end
 end
 local slice_size = math.min(limit, math.max(16, math.ceil(2 * limit / math.max(1, #lanes)))) + 1
@@ -85,27 +85,39 @@ local function id_before(a, b)
   return #a < #b
 end
 
+local function is_before(lane, other)
+  return not other or lane.score < other.score
+    or (lane.score == other.score and id_before(lane.id, other.id))
+end
+
+-- The lane with the smallest head, and the score from which on another lane may come first.
 local function smallest_lane()
-  local best
+  local best, second
   for _, lane in ipairs(lanes) do
-    if lane.id and (not best or lane.score < best.score
-      or (lane.score == best.score and id_before(lane.id, best.id))) then
-      best = lane
+    if lane.id then
+      if is_before(lane, best) then
+        best, second = lane, best
+      elseif not second or lane.score < second.score then
+        second = lane
+      end
     end
   end
-  return best
+  return best, second and second.score or math.huge
 end
 
 local function take(most)
-  local taken = { ids = {}, scores = {}, lanes = {} }
+  local taken = { ids = {}, scores = {} }
   while #taken.ids < most do
-    local lane = smallest_lane()
+    local lane, until_score = smallest_lane()
     if not lane then
       break
     end
-    local at = #taken.ids + 1
-    taken.ids[at], taken.scores[at], taken.lanes[at] = lane.id, lane.text, lane.kind
-    advance(lane)
+    repeat
+      local at = #taken.ids + 1
+      taken.ids[at], taken.scores[at] = lane.id, lane.text
+      lane.taken = lane.taken + 1
+      advance(lane)
+    until #taken.ids >= most or not lane.id or lane.score >= until_score
   end
   return taken
 end
@@ -119,7 +131,7 @@ local claimed, busy = 0, 0
 local function put_off(id, entry, score, due)
   make_suspect(entry)
   entry.score = score
-  gather(writes, 'later', digits(due), id)
+  append_two(writes.later, digits(due), id)
   save(writes, id, entry)
   busy = busy + 1
 end
@@ -146,20 +158,33 @@ local function is_busy(id, entry, score, lock, fence)
   return true
 end
 
-local function lease(id, entry, score, fence, is_suspect)
+local claims = {}
+local lease_end, claimed_at = digits(now + lease_ms), digits(now)
+local lease_tail = ';' .. node .. ';' .. claimed_at .. ';'
+
+local function lease(id, raw, fence, is_suspect)
   counter = counter + 1
   claimed = claimed + 1
+  redis.call('SET', prefix .. 'job_lock:' .. id, fence .. ':' .. node, 'PX', lock_ms)
+  append_two(writes.leases, lease_end, id)
+  append_two(writes.jobs, id, raw)
+  append_two(claims, id, raw)
+  append(claims, is_suspect and '1' or '0')
+end
+
+-- An entry that never left its lane has nothing behind its flags, and needs no more than this.
+local function lease_fresh(id, raw, flags, score, fence, is_suspect)
+  local text = digits(fence)
+  is_suspect = is_suspect or not string.find(flags, 'c', 1, true)
+  lease(id, raw .. ';0.1.0.0;' .. score .. ';' .. text .. lease_tail, text, is_suspect)
+end
+
+local function lease_again(id, entry, score, fence, is_suspect)
   local counters = add_to_counter(entry, 2)
-  if is_suspect or counters[2] > 1 or not string.find(entry.flags, 'c', 1, true) then
-    is_suspect = true
-  end
-  entry.score, entry.fence, entry.node, entry.claimed_at = score, digits(fence), node, digits(now)
+  is_suspect = is_suspect or counters[2] > 1 or not string.find(entry.flags, 'c', 1, true)
+  entry.score, entry.fence, entry.node, entry.claimed_at = score, digits(fence), node, claimed_at
   entry.waiting_since = ''
-  redis.call('SET', prefix .. 'job_lock:' .. id, entry.fence .. ':' .. node, 'PX', lock_ms)
-  gather(writes, 'leases', digits(now + lease_ms), id)
-  local raw = write_entry(entry)
-  gather(writes, 'jobs', id, raw)
-  gather(reply, 'claims', id, raw, is_suspect and '1' or '0')
+  lease(id, write_entry(entry), entry.fence, is_suspect)
 end
 
 local function lease_all(taken)
@@ -168,14 +193,19 @@ local function lease_all(taken)
   local results = keys_of(prefix .. 'job_result:', taken.ids)
   local has_results = redis.call('EXISTS', unpack(results)) > 0
   for at, id in ipairs(taken.ids) do
-    gather(writes.unlanes, taken.lanes[at], id)
-    if raws[at] then
-      local entry = read_entry(raws[at])
-      local fence = fence_base + counter + 1
+    local raw, score, lock = raws[at], taken.scores[at], locks[at]
+    local fence = fence_base + counter + 1
+    local has_result = has_results and redis.call('EXISTS', results[at]) == 1
+    local flags = raw and not lock and string.match(raw, '^[^;]*;[^;]*;([^;]*)$')
+    if flags then
+      local priority = string.sub(flags, 1, 1)
+      writes.ready[priority] = (writes.ready[priority] or 0) - 1
+      lease_fresh(id, raw, flags, score, fence, has_result)
+    elseif raw then
+      local entry = read_entry(raw)
       count_ready(writes, entry, -1)
-      if not is_busy(id, entry, taken.scores[at], locks[at], fence) then
-        local has_result = has_results and redis.call('EXISTS', results[at]) == 1
-        lease(id, entry, taken.scores[at], fence, has_result or locks[at])
+      if not is_busy(id, entry, score, lock, fence) then
+        lease_again(id, entry, score, fence, has_result or lock)
       end
     end
   end
@@ -191,6 +221,12 @@ while claimed < limit and busy < BUSY_MAX do
   end
   lease_all(taken)
 end
+-- What was taken from a lane is always its beginning.
+for _, lane in ipairs(lanes) do
+  if lane.taken > 0 then
+    redis.call('ZREMRANGEBYRANK', lane.key, 0, lane.taken - 1)
+  end
+end
 flush(writes, keys)
 if claimed > 0 then
   redis.call('HSET', keys.ctl, 'fence', digits(counter))
@@ -203,8 +239,7 @@ end
 if more_due or smallest_lane() then
   reply[3] = '1'
 end
-for _, value in ipairs(reply.claims or {}) do
-  reply[#reply + 1] = value
+for _, value in ipairs(claims) do
+  append(reply, value)
 end
-reply.claims = nil
 return reply

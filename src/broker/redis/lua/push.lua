@@ -81,11 +81,19 @@ local function push(at, base)
   if tonumber(ARGV[base + 4]) >= now then
     flags = flags .. 'c'
   end
-  local entry = { kind = ARGV[base + 2], seq = seq, flags = flags, counters = ARGV[base + 7],
-    score = '', fence = '', node = '', claimed_at = '', waiting_since = '' }
-  lanes[entry.kind] = true
-  place(writes, id, entry, ARGV[base + 5], tonumber(ARGV[base + 6]), now)
+  local kind, counters, due = ARGV[base + 2], ARGV[base + 7], tonumber(ARGV[base + 6])
+  lanes[kind] = true
   has_added = true
+  if counters == '' and (not due or due <= now) then
+    local priority = string.sub(flags, 1, 1)
+    writes.ready[priority] = (writes.ready[priority] or 0) + 1
+    append_two(list_of(writes.lanes, kind), ARGV[base + 5], id)
+    append_two(writes.jobs, id, kind .. ';' .. seq .. ';' .. flags)
+    return answer
+  end
+  local entry = { kind = kind, seq = seq, flags = flags, counters = counters,
+    score = '', fence = '', node = '', claimed_at = '', waiting_since = '' }
+  place(writes, id, entry, ARGV[base + 5], due, now)
   return answer
 end
 

@@ -38,7 +38,7 @@ local writes = new_writes()
 local ids = redis.call('ZRANGEBYSCORE', keys.leases, '-inf', digits(now), 'LIMIT', 0, limit)
 local raws = read_all(keys.jobs, ids)
 for at, id in ipairs(ids) do
-  gather(writes, 'unleases', id)
+  append(writes.unleases, id)
   local entry = raws[at] and read_entry(raws[at])
   if entry and entry.fence ~= '' then
     local lives = living[entry.node]

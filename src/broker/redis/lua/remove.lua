@@ -49,7 +49,7 @@ local function remove(id, raw, seq)
   removed[id] = true
   local lock = redis.call('GET', prefix .. 'job_lock:' .. id)
   if lock and lock_fence(lock) then
-    gather(writes, 'unlock', prefix .. 'job_lock:' .. id)
+    append(writes.unlock, prefix .. 'job_lock:' .. id)
   end
   take_out(writes, id, entry)
   if entry.fence ~= '' then

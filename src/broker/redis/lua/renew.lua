@@ -33,23 +33,20 @@ end
 local raws = read_all(KEYS[3], ids)
 local reply, deadlines = { digits(now) }, {}
 
-local function renew_lock(id, value)
-  local key = prefix .. 'job_lock:' .. id
-  local found = redis.call('GET', key)
-  if found == value then
-    redis.call('PEXPIRE', key, lock_ms)
-  elseif not found then
-    redis.call('SET', key, value, 'NX', 'PX', lock_ms)
-  end
-end
+local lock_keys = keys_of(prefix .. 'job_lock:', ids)
+local locks = #ids > 0 and redis.call('MGET', unpack(lock_keys)) or {}
+local lease_end = digits(now + lease_ms)
 
 for at, id in ipairs(ids) do
   local base = FIRST + (at - 1) * WIDTH
-  local entry = raws[at] and read_entry(raws[at])
-  if entry and is_held(entry, ARGV[base + 1], ARGV[base + 2]) then
-    deadlines[#deadlines + 1] = digits(now + lease_ms)
-    deadlines[#deadlines + 1] = id
-    renew_lock(id, entry.fence .. ':' .. entry.node)
+  local lock = lock_if_held(raws[at], ARGV[base + 1], ARGV[base + 2])
+  if lock then
+    append_two(deadlines, lease_end, id)
+    if locks[at] == lock then
+      redis.call('PEXPIRE', lock_keys[at], lock_ms)
+    elseif not locks[at] then
+      redis.call('SET', lock_keys[at], lock, 'NX', 'PX', lock_ms)
+    end
     reply[at + 1] = 1
   else
     reply[at + 1] = 0

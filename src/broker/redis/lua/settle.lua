@@ -40,32 +40,35 @@ for at = FIRST, #ARGV, WIDTH do
   ids[#ids + 1] = ARGV[at]
 end
 local raws = read_all(keys.jobs, ids)
-local locks = #ids > 0 and redis.call('MGET', unpack(keys_of(prefix .. 'job_lock:', ids))) or {}
+local lock_keys = keys_of(prefix .. 'job_lock:', ids)
+local locks = #ids > 0 and redis.call('MGET', unpack(lock_keys)) or {}
 local reply, settled = { digits(now) }, {}
 local writes = new_writes()
 local has_returns = false
 
 local function settle(at, base)
   local id, what, due, result = ids[at], ARGV[base + 3], ARGV[base + 4], ARGV[base + 5]
-  local entry = raws[at] and not settled[id] and read_entry(raws[at])
-  if not entry or not is_held(entry, ARGV[base + 1], ARGV[base + 2]) then
+  local raw = raws[at]
+  local lock = not settled[id] and lock_if_held(raw, ARGV[base + 1], ARGV[base + 2])
+  if not lock then
     return 0
   end
   settled[id] = true
-  if locks[at] == entry.fence .. ':' .. entry.node then
-    gather(writes, 'unlock', prefix .. 'job_lock:' .. id)
+  append(writes.unleases, id)
+  if locks[at] == lock then
+    append(writes.unlock, lock_keys[at])
   end
   if what == 'done' then
-    take_out(writes, id, entry)
+    append(writes.gone, id)
     if due ~= '' and keeps_results == '1' then
       redis.call('SET', prefix .. 'job_result:' .. id, result, 'PX', due)
     end
     return 1
   end
+  local entry = read_entry(raw)
   add_to_counter(entry, COUNTER[what])
   make_suspect(entry)
   end_lease(entry)
-  gather(writes, 'unleases', id)
   place(writes, id, entry, entry.score, tonumber(due), now)
   has_returns = true
   return 1

@@ -67,8 +67,17 @@ local function end_lease(entry)
   entry.fence, entry.node, entry.claimed_at = '', '', ''
 end
 
-local function is_held(entry, seq, fence)
-  return entry.fence ~= '' and entry.fence == fence and entry.seq == seq
+-- The lock's value of an entry that is held under this seq and fence, else nil; reads no more than that.
+local function lock_if_held(raw, seq, fence)
+  if not raw then
+    return nil
+  end
+  local found_seq, found_fence, node =
+    string.match(raw, '^[^;]*;([^;]*);[^;]*;[^;]*;[^;]*;([^;]+);([^;]*);')
+  if found_seq == seq and found_fence == fence then
+    return fence .. ':' .. node
+  end
+  return nil
 end
 
 -- The fence of a lock that this program wrote; nil for a value of another program.
@@ -106,15 +115,23 @@ local function new_writes()
     ready = {}, unlock = {} }
 end
 
-local function gather(map, key, ...)
-  local list = map[key]
+local function append(list, value)
+  list[#list + 1] = value
+end
+
+local function append_two(list, first, second)
+  local length = #list
+  list[length + 1], list[length + 2] = first, second
+end
+
+-- The list under a key of a table of lists.
+local function list_of(lists, key)
+  local list = lists[key]
   if not list then
     list = {}
-    map[key] = list
+    lists[key] = list
   end
-  for _, value in ipairs({ ... }) do
-    list[#list + 1] = value
-  end
+  return list
 end
 
 local function count_ready(writes, entry, by)
@@ -123,17 +140,17 @@ local function count_ready(writes, entry, by)
 end
 
 local function save(writes, id, entry)
-  gather(writes, 'jobs', id, write_entry(entry))
+  append_two(writes.jobs, id, write_entry(entry))
 end
 
 -- Puts an entry that is nowhere into its lane, or among what is due later.
 local function place(writes, id, entry, score, due, now)
   if due and due > now then
     entry.score = score
-    gather(writes, 'later', digits(due), id)
+    append_two(writes.later, digits(due), id)
   else
     entry.score = ''
-    gather(writes.lanes, entry.kind, score, id)
+    append_two(list_of(writes.lanes, entry.kind), score, id)
     count_ready(writes, entry, 1)
   end
   save(writes, id, entry)
@@ -142,14 +159,14 @@ end
 -- Takes a whole entry out of wherever it is, with its lease and a lock of ours.
 local function take_out(writes, id, entry)
   if entry.fence ~= '' then
-    gather(writes, 'unleases', id)
+    append(writes.unleases, id)
   elseif entry.score ~= '' then
-    gather(writes, 'unlater', id)
+    append(writes.unlater, id)
   else
-    gather(writes.unlanes, entry.kind, id)
+    append(list_of(writes.unlanes, entry.kind), id)
     count_ready(writes, entry, -1)
   end
-  gather(writes, 'gone', id)
+  append(writes.gone, id)
 end
 
 -- Removals go first: an id may leave one place and enter another in the same script.
@@ -185,7 +202,7 @@ local function promote(keys, now, limit)
   local writes = new_writes()
   local raws = read_all(keys.jobs, ids)
   for at, id in ipairs(ids) do
-    gather(writes, 'unlater', id)
+    append(writes.unlater, id)
     if raws[at] then
       local entry = read_entry(raws[at])
       place(writes, id, entry, entry.score, nil, now)
