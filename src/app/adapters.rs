@@ -104,17 +104,12 @@ pub(super) fn setup(config: &Config) -> Result<Setup, Failure> {
         .map_err(|error| Failure::new(FAILED, format!("the HTTP client cannot be built: {error}")))?;
     let mut handlers: HashMap<TypeName, SharedHandler> = HashMap::new();
     for known in config.catalog.types.values() {
-        match handler(known, &client, config.handlers) {
-            Some(built) => {
-                handlers.insert(known.name.clone(), built);
-            }
-            None => tracing::warn!(
-                job.type_ = %known.name,
-                "Jobs of type {} are accepted and wait: this build has no {} handler yet",
-                known.name,
-                known.handler.kind()
-            ),
-        }
+        let Some(built) = handler(known, &client, config.handlers) else {
+            let (name, kind) = (&known.name, known.handler.kind());
+            tracing::warn!("Jobs of type {name} are accepted and wait: this build has no {kind} handler yet");
+            continue;
+        };
+        handlers.insert(known.name.clone(), built);
     }
     Ok(Setup::new(config.catalog.clone(), handlers))
 }

@@ -21,7 +21,7 @@ pub struct MigrationRow {
     pub applied: bool,
 }
 
-fn failure(error: LedgerError) -> Failure {
+fn failure(error: &LedgerError) -> Failure {
     let status = if error.is_transient() { UNREACHABLE } else { FAILED };
     Failure::new(status, error.to_string())
 }
@@ -36,9 +36,13 @@ pub async fn migrate_up(options: &ServeOptions) -> Result<Vec<MigrationRow>, Fai
         LedgerConfig::Sqlite { path, .. } => {
             let _held = super::data_dir::take(&config.server.data_dir)?;
             let clock = Arc::new(SystemClock);
-            SqliteLedger::open(path, SqliteParams::default(), clock).await.map_err(failure)?.close().await;
+            SqliteLedger::open(path, SqliteParams::default(), clock)
+                .await
+                .map_err(|error| failure(&error))?
+                .close()
+                .await;
         }
-        LedgerConfig::Postgres { url, .. } => postgres::migrate(url.expose()).await.map_err(failure)?,
+        LedgerConfig::Postgres { url, .. } => postgres::migrate(url.expose()).await.map_err(|error| failure(&error))?,
     }
     migrate_status(options).await
 }
@@ -55,6 +59,6 @@ pub async fn migrate_status(options: &ServeOptions) -> Result<Vec<MigrationRow>,
             postgres::migration_status(url.expose(), postgres_params(*pool_size, *timeout_ms)).await
         }
     };
-    let rows = rows.map_err(failure)?.into_iter();
+    let rows = rows.map_err(|error| failure(&error))?.into_iter();
     Ok(rows.map(|row| MigrationRow { version: row.version, name: row.name, applied: row.applied }).collect())
 }

@@ -80,6 +80,7 @@ pub async fn serve(options: ServeOptions, announce: impl Fn(SocketAddr) -> std::
         auth: auth(&config),
         metrics: Arc::new(move || metrics::render(&handle)),
         version: env!("CARGO_PKG_VERSION"),
+        body_bytes_max: config.server.body_bytes_max,
         stop: stop_http.clone(),
     };
     let params = http::Params { end_time: Duration::from_millis(500), ..http::Params::default() };

@@ -265,6 +265,7 @@ fn entry((job, accepted): (NewJob, Accepted)) -> Entry {
 fn fresh(seq: Seq, spec: NewJob) -> Job {
     Job {
         seq,
+        waits_from: spec.due_at.unwrap_or(spec.accepted_at),
         spec,
         counters: crate::job::Counters::default(),
         fence: 0,

@@ -183,8 +183,7 @@ fn larger(one: Counters, other: Counters) -> Counters {
 /// Where a job goes that is past its SLA before its first run, if its type says so.
 pub(super) fn too_late(known: &JobType, job: &Job, now: Timestamp) -> Option<(State, Failure)> {
     let sla_ms = known.sla_ms.filter(|_| known.on_late != OnLate::Run && job.counters.attempts == 0)?;
-    let due = job.spec.due_at.unwrap_or(job.spec.accepted_at);
-    if now.since(due).unsigned_abs() <= sla_ms {
+    if now.since(job.waits_from).unsigned_abs() <= sla_ms {
         return None;
     }
     let why = Failure::new("late", format!("not started within its SLA of {sla_ms} ms"));

@@ -163,7 +163,8 @@ impl Engine {
         }
     }
 
-    /// Swaps the configured part. Running jobs end under the policies of their start.
+    /// Swaps the configured part. A run that ends later is judged by the new policies; only its number of
+    /// attempts was fixed at admission.
     pub fn reload(&self, setup: Setup) {
         metrics::start_at_zero(&setup.catalog);
         self.core.setup.store(Arc::new(setup));
@@ -318,6 +319,7 @@ pub(crate) mod tests {
         };
         Job {
             seq,
+            waits_from: Timestamp(0),
             spec,
             counters: Counters::default(),
             fence: 0,

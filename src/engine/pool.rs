@@ -220,8 +220,9 @@ impl Pool {
     }
 
     fn hire(&mut self, configured: &catalog::Pool) {
-        let free = (1..).find(|number| !self.workers.contains_key(number));
-        let number = free.unwrap_or(usize::MAX);
+        // The smallest free number; there are fewer workers than numbers in this range.
+        let free = (1..=self.workers.len() + 1).find(|number| !self.workers.contains_key(number));
+        let Some(number) = free else { return };
         let name = WorkerName::stored(&format!("{}-{number}", configured.worker_prefix));
         let (inbox, assignments) = mpsc::channel(1);
         let (core, pool, idle) = (self.core.clone(), self.name.clone(), self.idle_sender.clone());

@@ -113,7 +113,7 @@ impl Session {
     pub(super) fn broker_failed(&self, error: &BrokerError) {
         tracing::debug!("A step of the broker failed: {error}");
         if matches!(error, BrokerError::Epoch { .. } | BrokerError::Unfit { .. }) {
-            self.close(error.to_string());
+            self.close(&error.to_string());
         }
         self.doubt.notify_one();
     }
@@ -144,10 +144,10 @@ impl Session {
         }
     }
 
-    fn close(&self, why: String) {
+    fn close(&self, why: &str) {
         let news = self.broker.send_if_modified(|known| {
-            let news = known.is_ok() || known.as_ref().is_err_and(|known| *known != why);
-            *known = Err(why.clone());
+            let news = known.is_ok() || known.as_ref().is_err_and(|known| known != why);
+            *known = Err(why.to_owned());
             news
         });
         *lock(&self.opened_at) = None;
@@ -186,7 +186,7 @@ pub(super) async fn run(core: Arc<Core>, stop: CancellationToken) {
                     Trouble::Ledger(error) if error.is_transient() => core.session.ledger_failed(error),
                     Trouble::Broker(_) | Trouble::Ledger(_) | Trouble::Elsewhere => {}
                 }
-                core.session.close(trouble.to_string());
+                core.session.close(&trouble.to_string());
                 RETRY_PERIOD
             }
         };
@@ -245,7 +245,7 @@ async fn look(core: &Core) -> Result<(), Trouble> {
 /// Makes the broker anew from the ledger.
 async fn rebuild(core: &Core, epoch: i64, ledger_id: &str, server: &str) -> Result<(), Trouble> {
     let started = Instant::now();
-    core.session.close("the broker is being rebuilt from the ledger".to_owned());
+    core.session.close("the broker is being rebuilt from the ledger");
     let queues = queues(core);
     // The ledger first: from here on no node may adopt an older epoch.
     core.ledger.raise_epoch(epoch, server).await?;
@@ -306,11 +306,11 @@ async fn apply_pauses(core: &Core) -> Result<(), Trouble> {
     let pauses = core.ledger.pauses().await?;
     let catalog = core.catalog();
     for queue in catalog.queues.keys() {
-        let paused = pauses.iter().any(|pause| pause.scope == Scope::Queue(queue.clone()));
-        core.broker.set_paused(queue, None, paused).await?;
+        let stopped = pauses.iter().any(|pause| pause.scope == Scope::Queue(queue.clone()));
+        core.broker.set_paused(queue, None, stopped).await?;
         for known in catalog.types_of(queue) {
-            let paused = pauses.iter().any(|pause| pause.scope == Scope::Type(known.name.clone()));
-            core.broker.set_paused(queue, Some(&known.name), paused).await?;
+            let stopped = pauses.iter().any(|pause| pause.scope == Scope::Type(known.name.clone()));
+            core.broker.set_paused(queue, Some(&known.name), stopped).await?;
         }
     }
     Ok(())

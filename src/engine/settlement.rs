@@ -133,10 +133,10 @@ impl Core {
                 let words = format!("not done within {} ms", facts.timeout_ms);
                 Judged::failure(Failure::new("timeout", words), 0)
             }
-            (_, Ran::Failed { failure, retry_after_ms, envelope }) => {
-                let failure = envelope.error.map_or(failure, |error| Failure::new(error.class, error.message));
-                Judged::failure(failure, envelope.retry_after_ms.or(retry_after_ms).unwrap_or(0))
-            }
+            (_, Ran::Failed { failure, retry_after_ms, envelope }) => match envelope.review {
+                Some(review) => Judged { told: Told::Review(review.reason), result: None, children: Vec::new() },
+                None => Judged::failure(failure, envelope.retry_after_ms.or(retry_after_ms).unwrap_or(0)),
+            },
             (_, Ran::Returned { result, envelope }) => self.judge(run, result, *envelope),
         };
         self.record(run, job, facts, judged).await;
@@ -144,10 +144,6 @@ impl Core {
 
     /// What a reply amounts to, its envelope considered.
     fn judge(&self, run: &Run, result: Bytes, envelope: Envelope) -> Judged {
-        if let Some(error) = envelope.error {
-            let failure = Failure::new(error.class, error.message);
-            return Judged::failure(failure, envelope.retry_after_ms.unwrap_or(0));
-        }
         if let Some(review) = envelope.review {
             return Judged { told: Told::Review(review.reason), result: Some(result), children: Vec::new() };
         }

@@ -16,8 +16,8 @@ use super::core::Core;
 use super::running::{Run, StopReason};
 use super::settlement::RunFacts;
 
-/// How long a handler may take to stop after it was told to: a command has its own ten seconds
-/// from TERM to KILL within it.
+/// How long a handler may take to stop after it was told to. A command has its own grace from TERM to
+/// KILL (`handlers.term_grace_ms`), which this leaves room for.
 const STOP_GRACE: Duration = Duration::from_secs(12);
 /// The same when the whole node leaves: the node's own deadline is near.
 const SHUTDOWN_GRACE: Duration = Duration::from_millis(400);
@@ -85,7 +85,7 @@ async fn run(core: &Core, pool: &PoolName, worker: &WorkerName, assignment: Assi
         return;
     };
     let started_at = core.clock.now();
-    let wait_ms = started_at.since(job.spec.due_at.unwrap_or(job.spec.accepted_at));
+    let wait_ms = started_at.since(job.waits_from);
     if job.counters.attempts == 0 {
         metrics::waited(run.queue.as_str(), run.job_type.as_str(), seconds(wait_ms));
         core.figures.waited(&run.queue, wait_ms, started_at);
@@ -127,12 +127,11 @@ async fn drive(run: &Run, handler: &SharedHandler, invocation: Invocation, timeo
             None
         }
     };
-    let ended = match ended {
-        Some(ended) => Some(ended),
-        None => {
-            let grace = if run.stopped() == Some(StopReason::Shutdown) { SHUTDOWN_GRACE } else { STOP_GRACE };
-            tokio::time::timeout(grace, &mut handling).await.ok()
-        }
+    let ended = if ended.is_some() {
+        ended
+    } else {
+        let grace = if run.stopped() == Some(StopReason::Shutdown) { SHUTDOWN_GRACE } else { STOP_GRACE };
+        tokio::time::timeout(grace, &mut handling).await.ok()
     };
     match ended {
         Some(Ok(ran)) => ran,

@@ -9,6 +9,7 @@ use serde_json::value::RawValue;
 
 use crate::engine::{Fate, Refusal, Submit, Submitted};
 use crate::job::JobId;
+use crate::telemetry::metrics;
 
 use super::body::{self, Format};
 use super::problem::Problem;
@@ -61,7 +62,10 @@ impl ItemAnswer {
                 let status = if fate == Fate::Created { StatusCode::CREATED } else { StatusCode::OK };
                 Self { status: status.as_u16(), id: Some(id), problem: None }
             }
-            Err(problem) => Self { status: problem.status.as_u16(), id: None, problem: Some(place.on(problem)) },
+            Err(problem) => {
+                metrics::refused(problem.code);
+                Self { status: problem.status.as_u16(), id: None, problem: Some(place.on(problem)) }
+            }
         }
     }
 }
@@ -69,7 +73,7 @@ impl ItemAnswer {
 /// `POST /v1/jobs/batch`
 pub(super) async fn submit(State(api): State<Api>, request: Request) -> Result<Response, Problem> {
     let format = body::format(request.headers());
-    let limit = body::Limit { bytes_max: body::BATCH_BYTES_MAX, code: "batch_too_large" };
+    let limit = body::Limit { bytes_max: api.body_bytes_max, code: "batch_too_large" };
     let received = body::read(&api.budget, request, &limit).await?;
     let items = read(received.bytes.clone(), format?).await?;
 

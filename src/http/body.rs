@@ -13,9 +13,6 @@ use tokio::time::{Instant, timeout, timeout_at};
 
 use super::problem::Problem;
 
-/// The most bytes of a batch.
-pub const BATCH_BYTES_MAX: usize = 64 << 20;
-
 /// The most bytes of an operator's request, which holds a name and a reason.
 pub(super) const ORDER_BYTES_MAX: usize = 64 << 10;
 

@@ -31,7 +31,6 @@ use tower_http::catch_panic::CatchPanicLayer;
 use crate::engine::Engine;
 
 pub use auth::{Auth, Role, Token};
-pub use body::BATCH_BYTES_MAX;
 pub use params::{InvalidDuration, parse_duration};
 pub use problem::Problem;
 pub use serve::{Params, serve};
@@ -53,6 +52,8 @@ pub struct ApiState {
     pub metrics: RenderMetrics,
     /// The version that `/health` and `/` tell.
     pub version: &'static str,
+    /// The largest body of a batch, in bytes.
+    pub body_bytes_max: usize,
     /// Fires when the process leaves: requests that wait answer at once.
     pub stop: CancellationToken,
 }
@@ -64,6 +65,7 @@ struct Api {
     auth: Arc<Auth>,
     metrics: RenderMetrics,
     version: &'static str,
+    body_bytes_max: usize,
     stop: CancellationToken,
     budget: body::Budget,
     orders: TaskTracker,
@@ -87,6 +89,7 @@ pub fn router(state: ApiState) -> Router {
         auth: Arc::new(state.auth),
         metrics: state.metrics,
         version: state.version,
+        body_bytes_max: state.body_bytes_max,
         stop: state.stop,
         budget: body::Budget::default(),
         orders: TaskTracker::new(),

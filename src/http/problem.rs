@@ -12,6 +12,7 @@ use serde::ser::{Serialize, SerializeMap, Serializer};
 use serde_json::{Value, json};
 
 use crate::engine::Refusal;
+use crate::telemetry::metrics;
 
 /// Where the codes are explained; a code is the last part of its type.
 const TYPE_BASE: &str = "https://ganger.dev/problems/";
@@ -162,6 +163,7 @@ impl Serialize for Problem {
 
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
+        metrics::refused(self.code);
         // A problem holds strings and numbers only, so it can always be written.
         let text = serde_json::to_vec(&self).unwrap_or_default();
         let mut response = Response::new(Body::from(text));

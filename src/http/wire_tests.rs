@@ -31,6 +31,7 @@ fn job() -> Job {
         seq: 1,
         spec: spec(),
         counters: Counters { attempts: 1, deliveries: 1, ..Counters::default() },
+        waits_from: Timestamp(0),
         fence: 42,
         crashed_at: Vec::new(),
         history: vec![Attempt {

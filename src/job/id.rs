@@ -93,7 +93,7 @@ macro_rules! names {
 }
 
 names! {
-    /// A job's id: a UUIDv7 unless the caller gave one.
+    /// A job's id: a `UUIDv7` unless the caller gave one.
     JobId
     /// A queue's name; it is part of Redis keys and metric labels.
     QueueName

@@ -107,7 +107,7 @@ impl Failure {
 pub struct Attempt {
     /// 1 for the first.
     pub attempt: u32,
-    /// Who ran it, as `node:worker`.
+    /// The name of the worker that ran it.
     pub worker: String,
     /// The fence it ran under.
     pub fence: Fence,
@@ -143,6 +143,8 @@ pub struct Job {
     pub counters: Counters,
     /// The highest fence that was written.
     pub fence: Fence,
+    /// Since when it could have run: its due time, its acceptance, or the start of this life.
+    pub waits_from: Timestamp,
     /// Up to three latest crashes, newest first.
     pub crashed_at: Vec<Timestamp>,
     /// Finished runs, oldest first.

@@ -102,6 +102,7 @@ pub(super) fn job(row: &impl Cells) -> sqlx::Result<Job> {
         counters: counters(row)?,
         fence: row.int("fence")?,
         crashed_at,
+        waits_from: Timestamp(row.int("waits_from")?),
         history: history_read(row.maybe_text("history")?)?,
         error: failure(row)?,
         rest,

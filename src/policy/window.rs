@@ -6,7 +6,7 @@
 use crate::clock::Timestamp;
 
 /// Buckets of the ring.
-const BUCKETS: usize = 30;
+const BUCKETS: i64 = 30;
 /// What one bucket covers, in milliseconds.
 const BUCKET_MS: i64 = 10_000;
 /// Bins per doubling of a duration.
@@ -29,9 +29,10 @@ pub struct Window {
 }
 
 impl Default for Window {
+    #[expect(clippy::cast_possible_truncation, reason = "a small constant")]
     fn default() -> Self {
         let empty = Bucket { start: i64::MIN, count: 0, failures: 0, bins: Box::new([0; BINS]) };
-        Self { ring: vec![empty; BUCKETS] }
+        Self { ring: vec![empty; BUCKETS as usize] }
     }
 }
 
@@ -45,7 +46,7 @@ impl Window {
     )]
     pub fn record(&mut self, now: Timestamp, ms: i64, failed: bool) {
         let start = now.millis().div_euclid(BUCKET_MS);
-        let bucket = &mut self.ring[start.rem_euclid(BUCKETS as i64) as usize];
+        let bucket = &mut self.ring[start.rem_euclid(BUCKETS) as usize];
         if bucket.start != start {
             *bucket = Bucket { start, count: 0, failures: 0, bins: Box::new([0; BINS]) };
         }
@@ -56,7 +57,7 @@ impl Window {
     }
 
     fn recent(&self, now: Timestamp) -> impl Iterator<Item = &Bucket> {
-        let oldest = now.millis().div_euclid(BUCKET_MS) - BUCKETS as i64;
+        let oldest = now.millis().div_euclid(BUCKET_MS) - BUCKETS;
         self.ring.iter().filter(move |bucket| bucket.start > oldest)
     }
 
@@ -109,6 +110,12 @@ impl Window {
 }
 
 #[cfg(test)]
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    clippy::cast_precision_loss,
+    reason = "small samples"
+)]
 mod tests {
     use super::*;
     use proptest::prelude::*;

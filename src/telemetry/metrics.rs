@@ -86,9 +86,9 @@ pub const CATALOG: &[Metric] = &[
         "ganger_admissions_total",
         Kind::Counter,
         "queue,decision",
-        "Submits by decision: created, existing, refused",
+        "Submits that passed the checks, by decision: created, existing, refused",
     ),
-    metric("ganger_refusals_total", Kind::Counter, "reason", "Submits refused, by problem code"),
+    metric("ganger_refusals_total", Kind::Counter, "code", "Requests and batch items refused, by problem code"),
     // Jobs.
     metric("ganger_queue_jobs", Kind::Gauge, "queue,state", "Jobs in the broker: ready, later, running"),
     metric(
@@ -275,9 +275,9 @@ pub fn admitted(queue: &str, decision: &'static str, count: u64) {
     counter!("ganger_admissions_total", "queue" => queue.to_owned(), "decision" => decision).increment(count);
 }
 
-/// Counts a refused submit by problem code.
-pub fn refused(reason: &'static str) {
-    counter!("ganger_refusals_total", "reason" => reason).increment(1);
+/// Counts a refused request or batch item by problem code.
+pub fn refused(code: &'static str) {
+    counter!("ganger_refusals_total", "code" => code).increment(1);
 }
 
 // === Jobs ===

@@ -70,7 +70,8 @@ async fn pushback_spends_no_attempt(footing: Footing) {
     };
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}/", listener.local_addr().unwrap());
-    let server = tokio::task::spawn(async move { axum::serve(listener, Router::new().route("/", post(answer))).await });
+    let mut server = tokio::task::JoinSet::new();
+    server.spawn(async move { axum::serve(listener, Router::new().route("/", post(answer))).await });
 
     let site = Site::new(footing).await;
     let configured =
@@ -86,7 +87,7 @@ async fn pushback_spends_no_attempt(footing: Footing) {
     assert_eq!((&job["result"]["attempt"], &job["result"]["key"]), (&json!(1), &json!(id)));
     assert_eq!(job["result"]["fence"].as_str().unwrap(), job["fence"].to_string());
     assert_eq!(calls.load(Ordering::SeqCst), 3);
-    server.abort();
+    server.abort_all();
 }
 
 async fn a_run_over_its_time_is_stopped_with_all_its_children(footing: Footing) {

@@ -1,4 +1,12 @@
 //! The real binary on both footings, as clients and operators see it.
+#![allow(
+    clippy::pedantic,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "tests fail by panicking"
+)]
 
 #[path = "../support/mod.rs"]
 mod support;

@@ -266,8 +266,8 @@ impl Drop for Daemon {
             eprintln!("--- log of {}:\n{}\n---", self.url, self.log());
         }
         // It may have ended already.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        self.child.kill().ok();
+        self.child.wait().ok();
     }
 }
 

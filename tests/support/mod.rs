@@ -1,5 +1,13 @@
 //! The harness: real servers and daemons that a test starts itself and that leave nothing behind.
-#![allow(dead_code, unreachable_pub, reason = "each test binary uses its own part of the harness")]
+#![allow(
+    clippy::pedantic,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::print_stderr,
+    dead_code,
+    unreachable_pub,
+    reason = "each test binary uses its own part of the harness"
+)]
 
 pub mod daemon;
 pub mod postgres;

@@ -42,6 +42,7 @@ async fn an_accepted_job_is_read_back_as_it_was_given(bench: &Bench) {
         spec: spec.clone(),
         counters: Counters::default(),
         fence: 0,
+        waits_from: bench.now.plus_ms(1_000),
         crashed_at: Vec::new(),
         history: Vec::new(),
         error: None,
