@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use ganger::clock::SystemClock;
-use ganger::job::NewJob;
+use ganger::job::{NewJob, State};
 use ganger::ledger::postgres::{self, PostgresLedger, PostgresParams};
 use ganger::ledger::sqlite::{self, SqliteLedger, SqliteParams};
-use ganger::ledger::{Batch, Ledger, LedgerError};
+use ganger::ledger::{Batch, Ledger, LedgerError, Retention};
 use sqlx::{AssertSqlSafe, Connection, PgConnection, SqliteConnection};
 
 use super::{Bench, created};
@@ -39,6 +39,21 @@ async fn a_sqlite_file_keeps_its_jobs_and_its_identity_when_it_is_opened_again()
     assert_eq!(ledger.identity().await.unwrap(), identity);
     assert_eq!(ledger.live_jobs(&[seq]).await.unwrap()[0].spec, batch.accepts[0]);
     assert!(sqlite::migration_status(&path).await.unwrap().iter().all(|migration| migration.applied));
+}
+
+#[tokio::test]
+async fn a_sqlite_file_shrinks_when_its_jobs_go() {
+    let bench = Bench::sqlite().await;
+    for _ in 0..20 {
+        let heavy = NewJob { payload: format!("\"{}\"", "x".repeat(100_000)).into(), ..bench.job() };
+        bench.finish(heavy, State::Succeeded, bench.now).await;
+    }
+    let before = bench.ledger.sizes().await.unwrap();
+    let nothing = Retention { max_age_ms: 0, max_jobs: 0, max_bytes: 0, key_age_ms: 0 };
+    bench.ledger.retain(nothing, bench.now.plus_ms(1)).await.unwrap();
+    let after = bench.ledger.sizes().await.unwrap();
+    assert_eq!((before.finished, after.finished), (20, 0));
+    assert!(after.bytes < before.bytes / 4, "{before:?} {after:?}");
 }
 
 #[tokio::test]

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use ganger::job::{Counters, Failure, NewJob, State};
-use ganger::ledger::{Accepted, Confirm, Confirmed, Order, Ordered, Settled, Verdict};
+use ganger::ledger::{Accepted, Batch, Confirm, Confirmed, Order, Ordered, Settled, Verdict};
 
 use super::{Bench, applied, created, existing, on_every_ledger};
 
@@ -13,6 +13,7 @@ on_every_ledger! {
     a_lower_fence_is_stale
     two_outcomes_of_one_life_in_one_batch_act_in_turn
     an_outcome_of_an_unknown_life_is_stale
+    many_nodes_that_settle_the_same_lives_settle_each_once
     children_are_accepted_with_the_outcome
     children_with_known_keys_keep_the_existing_job
     a_stale_outcome_accepts_no_children
@@ -89,6 +90,24 @@ async fn two_outcomes_of_one_life_in_one_batch_act_in_turn(bench: &Bench) {
 async fn an_outcome_of_an_unknown_life_is_stale(bench: &Bench) {
     let spec = bench.job();
     assert_eq!(bench.settle(vec![bench.outcome(&spec, 4_711, 1, bench.success())]).await, [Settled::Stale]);
+}
+
+async fn many_nodes_that_settle_the_same_lives_settle_each_once(bench: &Bench) {
+    let jobs: Vec<NewJob> = (0..50).map(|_| bench.job()).collect();
+    let seqs: Vec<_> = bench.accept(jobs.clone()).await.iter().map(created).collect();
+    let nodes = (1..=20_i64).map(|fence| {
+        // Every other node names them the other way round: the ledger locks them in one order.
+        let mut settles: Vec<_> =
+            jobs.iter().zip(&seqs).map(|(job, &seq)| bench.outcome(job, seq, fence, bench.success())).collect();
+        if fence % 2 == 0 {
+            settles.reverse();
+        }
+        let ledger = bench.ledger.clone();
+        async move { ledger.commit(&Batch { accepts: Vec::new(), settles }).await.unwrap().settles }
+    });
+    let answers: Vec<Settled> = futures_util::future::join_all(nodes).await.into_iter().flatten().collect();
+    assert_eq!(answers.iter().filter(|answer| **answer == applied()).count(), jobs.len());
+    assert_eq!(answers.iter().filter(|answer| **answer == Settled::Stale).count(), 19 * jobs.len());
 }
 
 async fn children_are_accepted_with_the_outcome(bench: &Bench) {
