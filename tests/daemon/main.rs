@@ -33,6 +33,7 @@ mod bad_input;
 mod control;
 mod crash;
 mod examples;
+mod full_disk;
 mod handlers;
 mod idempotency;
 mod life;

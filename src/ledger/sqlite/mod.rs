@@ -14,11 +14,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use sqlx::ConnectOptions;
 use sqlx::sqlite::{
     SqliteArguments, SqliteAutoVacuum, SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePool,
     SqlitePoolOptions, SqliteRow, SqliteSynchronous,
 };
+use sqlx::{ConnectOptions, Connection as _};
 
 use super::fault::{self, Stage};
 use super::migrations::{self, Known, MigrationStatus};
@@ -135,14 +135,22 @@ impl SqliteLedger {
     /// Runs `work` in one transaction of the writer.
     async fn transaction<T>(&self, work: impl AsyncWork<T>) -> Result<T> {
         let stage = Stage::default();
+        let told = |error: &sqlx::Error| fault::sqlite(&self.place, error, stage.is_committing());
+        let mut connection = self.writer.acquire().await.map_err(|error| told(&error))?;
         let all = async {
-            let mut transaction = self.writer.begin_with(BEGIN).await?;
+            let mut transaction = connection.begin_with(BEGIN).await?;
             let value = work.run(Steps(&mut transaction)).await?;
             stage.committing();
             transaction.commit().await?;
             Ok(value)
         };
-        all.await.map_err(|error: sqlx::Error| fault::sqlite(&self.place, &error, stage.is_committing()))
+        let done: sqlx::Result<T> = all.await;
+        if done.is_err() {
+            // On a full disk SQLite rolls back by itself, and the connection would for ever believe that
+            // its transaction is open: the next one starts afresh.
+            connection.close().await.ok();
+        }
+        done.map_err(|error| told(&error))
     }
 }
 

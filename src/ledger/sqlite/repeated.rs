@@ -2,7 +2,7 @@
 //!
 //! `SQLite` has no arrays. A statement with one row of `VALUES` in its file is made into longer ones by
 //! repeating that row; a batch is cut into pieces of a few fixed lengths, so that each text is prepared
-//! once and stays in the connection's cache. This is about twice as fast as one JSON parameter.
+//! once and stays in the connection's cache.
 
 /// The lengths, longest first. The longest stays far below `SQLite`'s 32,766 parameters.
 const LENGTHS: [usize; 4] = [200, 25, 5, 1];

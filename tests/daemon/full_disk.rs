@@ -1,0 +1,69 @@
+//! A full disk under the embedded ledger: new jobs are refused by name, and nothing accepted is lost.
+
+use std::os::unix::fs::MetadataExt as _;
+use std::path::PathBuf;
+use std::process::Command;
+
+use serde_json::json;
+
+use crate::support::daemon::{Daemon, Footing, Site};
+use crate::support::wait::until;
+
+/// The daemon in a mount namespace of its own, in which its data folder is a small file system that
+/// a ballast file fills by half. `unshare` makes the caller root there where it is not root already.
+fn on_a_small_disk(command: &Command, data: &str) -> Command {
+    let script = format!(
+        "mkdir -p '{data}' && mount -t tmpfs -o size=12m tmpfs '{data}' && head -c 6291456 /dev/zero > '{data}/ballast' && exec \"$0\" \"$@\""
+    );
+    let mut wrapped = Command::new("unshare");
+    wrapped.args(if std::fs::metadata("/proc/self").unwrap().uid() == 0 { &["-m"][..] } else { &["-r", "-m"][..] });
+    wrapped.args(["sh", "-c", &script]).arg(command.get_program()).args(command.get_args());
+    for (name, value) in command.get_envs() {
+        match value {
+            Some(value) => wrapped.env(name, value),
+            None => wrapped.env_remove(name),
+        };
+    }
+    wrapped
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_disk_refuses_new_jobs_and_loses_none() {
+    let site = Site::new(Footing::Embedded).await;
+    let data = site.folder().join("data");
+    let command = on_a_small_disk(&site.command(""), data.to_str().unwrap());
+    let daemon = Daemon::spawn(command).await;
+    let gate = site.folder().join("gate");
+    let hold = format!("while ! test -e {}; do sleep 0.02; done; echo done", gate.display());
+    let running = daemon.submit(json!({"type": "shell", "payload": hold})).await;
+    daemon.in_state(&running, "running").await;
+
+    // Jobs that wait, until the disk is full.
+    let mut accepted = vec![running];
+    let refusal = loop {
+        let submit = json!({"type": "side_sleep", "payload": {"ms": 0, "pad": "x".repeat(100_000)}, "delay_ms": 1});
+        let (status, answer) = daemon.post("/v1/jobs", submit).await;
+        if status != 201 {
+            break (status, answer);
+        }
+        accepted.push(answer["id"].as_str().unwrap().to_owned());
+        assert!(accepted.len() < 1_000, "the disk does not fill up");
+    };
+    let (status, problem) = refusal;
+    assert_eq!((status, &problem["code"]), (503, &json!("ledger_unavailable")), "{problem}");
+    let detail = problem["detail"].as_str().unwrap();
+    assert!(detail.contains("full") && detail.contains("ganger.db"), "{detail}");
+
+    // The running job ends while the disk is full; its outcome is held.
+    std::fs::write(&gate, "").unwrap();
+    let ballast = PathBuf::from(format!("/proc/{}/root{}/ballast", daemon.pid(), data.display()));
+    std::fs::remove_file(&ballast).unwrap_or_else(|error| panic!("{}: {error}", ballast.display()));
+    for id in &accepted {
+        let job = daemon.at_rest(id).await;
+        assert_eq!((&job["state"], &job["attempts"]), (&json!("succeeded"), &json!(1)), "{job}");
+    }
+    until("new jobs are accepted again", || async {
+        (daemon.post("/v1/jobs", json!({"type": "noop"})).await.0 == 201).then_some(())
+    })
+    .await;
+}
