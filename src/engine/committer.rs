@@ -138,7 +138,7 @@ fn resolve(
 ) -> BoxFuture<'_, (Vec<AcceptAnswer>, Vec<Outcome>)> {
     Box::pin(async move {
         let (settles, afters): (Vec<_>, Vec<_>) = outcomes.into_iter().map(Outcome::into_parts).unzip();
-        let batch = Batch { accepts, settles };
+        let mut batch = Batch { accepts, settles, repeated: false };
         let mut repeats = 0;
         let error = loop {
             let started = Instant::now();
@@ -151,6 +151,7 @@ fn resolve(
                 Err(error) if error.is_unknown() && repeats < UNKNOWN_PAUSES_MS.len() => {
                     tokio::time::sleep(Duration::from_millis(UNKNOWN_PAUSES_MS[repeats])).await;
                     repeats += 1;
+                    batch.repeated = true;
                 }
                 Err(error) => break error,
             }

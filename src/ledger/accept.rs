@@ -49,7 +49,7 @@ pub(super) trait AcceptSteps: Send {
     fn return_keys(&mut self, keys: &[String]) -> impl Future<Output = sqlx::Result<()>> + Send;
     /// Which rows have these ids.
     fn find_ids(&mut self, ids: &[&JobId]) -> impl Future<Output = sqlx::Result<HashMap<JobId, Present>>> + Send;
-    /// Inserts live rows unless their id is known; answers the new ones.
+    /// Inserts live rows unless their id is live; answers the new ones.
     fn insert(&mut self, jobs: &[&NewJob]) -> impl Future<Output = sqlx::Result<HashMap<JobId, Seq>>> + Send;
 }
 
@@ -59,7 +59,11 @@ pub(super) fn any_keyed(jobs: &[NewJob]) -> bool {
 }
 
 /// Accepts jobs; answers in order.
-pub(super) async fn accept(steps: &mut impl AcceptSteps, jobs: &[NewJob]) -> sqlx::Result<Vec<Accepted>> {
+pub(super) async fn accept(
+    steps: &mut impl AcceptSteps,
+    jobs: &[NewJob],
+    repeated: bool,
+) -> sqlx::Result<Vec<Accepted>> {
     let mut answers: Vec<Option<Accepted>> = vec![None; jobs.len()];
     let mut open: Vec<usize> = (0..jobs.len()).collect();
     for _ in 0..ROUNDS_MAX {
@@ -69,7 +73,7 @@ pub(super) async fn accept(steps: &mut impl AcceptSteps, jobs: &[NewJob]) -> sql
         let (firsts, later) = fold(jobs, &open);
         let mut round = Round::default();
         round.own_keys(steps, jobs, &firsts, &later).await?;
-        round.meet_holders(steps, jobs, &firsts).await?;
+        round.meet_holders(steps, jobs, &firsts, repeated).await?;
         round.insert(steps, jobs).await?;
         round.answer(jobs, &open, &mut answers);
         open.retain(|&at| answers[at].is_none());
@@ -140,13 +144,14 @@ impl Round {
         steps: &mut impl AcceptSteps,
         jobs: &[NewJob],
         firsts: &[usize],
+        repeated: bool,
     ) -> sqlx::Result<()> {
-        // An id without a key of its own may be known all the same: it was generated, and its caller
-        // repeats it after a commit whose answer was lost.
-        let keyed: Vec<&JobId> =
-            firsts.iter().map(|&at| &jobs[at]).filter(|j| !keys_of(j).is_empty()).map(|j| &j.id).collect();
-        if !keyed.is_empty() {
-            self.present = steps.find_ids(&keyed).await?;
+        // An id without a key of its own may be known all the same: it was generated, and its caller or
+        // the committer repeats it after a commit whose answer was lost.
+        let doubtful: Vec<&JobId> =
+            firsts.iter().map(|&at| &jobs[at]).filter(|j| repeated || !keys_of(j).is_empty()).map(|j| &j.id).collect();
+        if !doubtful.is_empty() {
+            self.present = steps.find_ids(&doubtful).await?;
         }
         let mut back = Vec::new();
         for &at in firsts {

@@ -35,6 +35,9 @@ pub struct Batch {
     pub accepts: Vec<NewJob>,
     /// Outcomes to record.
     pub settles: Vec<Settlement>,
+    /// Whether the answer to an earlier commit of these accepts was lost. Only then can a generated id
+    /// be there already, and only then is it looked for: the look costs more than the insert.
+    pub repeated: bool,
 }
 
 /// The answers to a [`Batch`], in the order asked.
@@ -384,7 +387,7 @@ pub type Result<T> = std::result::Result<T, LedgerError>;
 pub trait Ledger: Send + Sync + std::fmt::Debug {
     /// Accepts and settles in one transaction: all of it is durable when this returns, or none.
     ///
-    /// Repeating a batch whose answer was lost is harmless: a generated id that is already live or
+    /// Repeating a batch whose answer was lost is harmless when it says so: a generated id that is already live or
     /// at rest with the same fingerprint counts as `Created` again (its present life), a settled
     /// fence as `Repeat`. Accepts that repeat a key or id within the batch meet the first of them.
     async fn commit(&self, batch: &Batch) -> Result<BatchAnswer>;

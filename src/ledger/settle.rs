@@ -67,7 +67,7 @@ async fn accept_children(
     if born.is_empty() {
         return Ok(());
     }
-    let mut accepted = accept(steps, &born).await?.into_iter();
+    let mut accepted = accept(steps, &born, false).await?.into_iter();
     for (settle, answer) in settles.iter().zip(answers.iter_mut()) {
         if let Settled::Applied { children } = answer {
             children.extend(accepted.by_ref().take(settle.children.len()));

@@ -98,7 +98,13 @@ impl Bench {
     }
 
     pub(crate) async fn accept(&self, accepts: Vec<NewJob>) -> Vec<Accepted> {
-        let batch = Batch { accepts, settles: Vec::new() };
+        let batch = Batch { accepts, ..Batch::default() };
+        self.ledger.commit(&batch).await.unwrap().accepts
+    }
+
+    /// The same, as a committer does whose first answer was lost.
+    pub(crate) async fn accept_again(&self, accepts: Vec<NewJob>) -> Vec<Accepted> {
+        let batch = Batch { accepts, repeated: true, ..Batch::default() };
         self.ledger.commit(&batch).await.unwrap().accepts
     }
 
@@ -108,7 +114,7 @@ impl Bench {
     }
 
     pub(crate) async fn settle(&self, settles: Vec<Settlement>) -> Vec<Settled> {
-        let batch = Batch { accepts: Vec::new(), settles };
+        let batch = Batch { settles, ..Batch::default() };
         self.ledger.commit(&batch).await.unwrap().settles
     }
 

@@ -8,7 +8,7 @@ use super::{Steps, by_id};
 use crate::clock::Timestamp;
 use crate::job::{JobId, NewJob, QueueName, Seq, TypeName};
 use crate::ledger::accept::{AcceptSteps, Holder, Present, Wanted};
-use crate::ledger::row::{self, BUCKET_MS, Cells};
+use crate::ledger::row::{self, Cells};
 
 impl AcceptSteps for Steps<'_> {
     async fn take_keys(&mut self, wanted: &[Wanted<'_>]) -> sqlx::Result<HashSet<String>> {
@@ -37,8 +37,6 @@ impl AcceptSteps for Steps<'_> {
     }
 
     async fn insert(&mut self, jobs: &[&NewJob]) -> sqlx::Result<HashMap<JobId, Seq>> {
-        // Nothing rests before it was accepted; one bucket of grace for clocks that disagree.
-        let earliest = jobs.iter().map(|job| job.accepted_at.millis()).min().unwrap_or_default();
         let texts = |of: fn(&NewJob) -> &str| jobs.iter().map(|job| of(job)).collect::<Vec<_>>();
         let numbers = |of: fn(&NewJob) -> i64| jobs.iter().map(|job| of(job)).collect::<Vec<_>>();
         let rows = sqlx::query(include_str!("sql/accept.sql"))
@@ -58,7 +56,6 @@ impl AcceptSteps for Steps<'_> {
             .bind(jobs.iter().map(|job| &job.fingerprint[..]).collect::<Vec<_>>())
             .bind(numbers(|job| job.accepted_at.millis()))
             .bind(jobs.iter().map(|job| job.parent.as_ref().map(JobId::as_str)).collect::<Vec<_>>())
-            .bind(earliest.div_euclid(BUCKET_MS).saturating_sub(1))
             .fetch_all(&mut *self.0)
             .await?;
         by_id(&rows, |row| row.int("seq"))

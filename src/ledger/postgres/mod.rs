@@ -204,7 +204,7 @@ struct Steps<'c>(&'c mut PgConnection);
 async fn both_sides(steps: &mut Steps<'_>, batch: &Batch) -> sqlx::Result<BatchAnswer> {
     // Settlements first: they lock live rows in order and hold no key that an accept waits for.
     let settles = settling::settle(steps, &batch.settles).await?;
-    let accepts = accepting::accept(steps, &batch.accepts).await?;
+    let accepts = accepting::accept(steps, &batch.accepts, batch.repeated).await?;
     Ok(BatchAnswer { accepts, settles })
 }
 
@@ -213,7 +213,8 @@ impl Ledger for PostgresLedger {
     async fn commit(&self, batch: &Batch) -> Result<BatchAnswer> {
         let stage = Stage::default();
         let one_sided = batch.accepts.is_empty() || batch.settles.is_empty();
-        let single = one_sided && !accepting::any_keyed(&batch.accepts) && settling::is_single_step(&batch.settles);
+        let plain = !batch.repeated && !accepting::any_keyed(&batch.accepts);
+        let single = one_sided && plain && settling::is_single_step(&batch.settles);
         let work = async {
             if single {
                 let mut connection = self.pool.acquire().await?;

@@ -194,7 +194,7 @@ struct BothSides<'a>(&'a Batch);
 impl AsyncWork<BatchAnswer> for BothSides<'_> {
     async fn run(self, mut steps: Steps<'_>) -> sqlx::Result<BatchAnswer> {
         let settles = settling::settle(&mut steps, &self.0.settles).await?;
-        let accepts = accepting::accept(&mut steps, &self.0.accepts).await?;
+        let accepts = accepting::accept(&mut steps, &self.0.accepts, self.0.repeated).await?;
         Ok(BatchAnswer { accepts, settles })
     }
 }

@@ -145,7 +145,7 @@ async fn two_hundred_callers_with_one_key_create_one_job(bench: &Bench) {
     let callers = (0..200).map(|n| {
         let job = NewJob { idempotency_key: Some("one".to_owned()), ..bench.given(&format!("id-{n}")) };
         let ledger = bench.ledger.clone();
-        async move { ledger.commit(&Batch { accepts: vec![job], settles: Vec::new() }).await.unwrap() }
+        async move { ledger.commit(&Batch { accepts: vec![job], ..Batch::default() }).await.unwrap() }
     });
     let answers = futures_util::future::join_all(callers).await;
     let created = answers.iter().filter(|answer| matches!(answer.accepts[0], Accepted::Created { .. })).count();
@@ -181,8 +181,10 @@ async fn a_batch_whose_answer_was_lost_may_be_repeated(bench: &Bench) {
     let batch = Batch {
         accepts: vec![bench.job(), bench.keyed("k"), bench.given("g")],
         settles: vec![bench.outcome(&running, seq, 1, bench.success())],
+        repeated: false,
     };
     let first = bench.ledger.commit(&batch).await.unwrap();
+    let batch = Batch { repeated: true, ..batch };
     let second = bench.ledger.commit(&batch).await.unwrap();
     assert_eq!(first.settles, [applied()]);
     assert_eq!(second.settles, [Settled::Repeat]);
@@ -196,7 +198,7 @@ async fn a_repeated_batch_finds_its_jobs_at_rest(bench: &Bench) {
     let (plain, keyed) = (bench.job(), bench.keyed("k"));
     let first = bench.finish(plain.clone(), State::Succeeded, bench.now).await;
     let second = bench.finish(keyed.clone(), State::Succeeded, bench.now).await;
-    let answers = bench.accept(vec![plain.clone(), keyed.clone()]).await;
+    let answers = bench.accept_again(vec![plain.clone(), keyed.clone()]).await;
     assert_eq!(answers, [Accepted::Created { seq: first }, Accepted::Created { seq: second }]);
     assert!(bench.ledger.live_entries(0, 10).await.unwrap().is_empty());
 }

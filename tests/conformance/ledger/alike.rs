@@ -107,7 +107,7 @@ impl Side<'_> {
             settle.children = if outcome.end == 1 { child.iter().cloned().collect() } else { Vec::new() };
             settle
         });
-        let batch = Batch { settles: settles.collect(), accepts };
+        let batch = Batch { settles: settles.collect(), accepts, repeated: true };
         let answer = self.bench.ledger.commit(&batch).await.unwrap();
         let mut told = String::new();
         for (settle, settled) in batch.settles.iter().zip(&answer.settles) {

@@ -32,7 +32,7 @@ async fn a_sqlite_file_keeps_its_jobs_and_its_identity_when_it_is_opened_again()
     let ledger = open(&path).await.unwrap();
     let identity = ledger.identity().await.unwrap();
     let bench = Bench::sqlite().await;
-    let batch = Batch { accepts: vec![bench.job()], settles: Vec::new() };
+    let batch = Batch { accepts: vec![bench.job()], ..Batch::default() };
     let seq = created(&ledger.commit(&batch).await.unwrap().accepts[0]);
     ledger.close().await;
     let ledger = open(&path).await.unwrap();
@@ -89,7 +89,7 @@ async fn a_sqlite_file_that_is_held_by_another_writer_is_unavailable_and_nothing
     let mut other = SqliteConnection::connect(&format!("sqlite://{}", path.display())).await.unwrap();
     sqlx::raw_sql("BEGIN IMMEDIATE").execute(&mut other).await.unwrap();
     let bench = Bench::sqlite().await;
-    let batch = Batch { accepts: vec![bench.job()], settles: Vec::new() };
+    let batch = Batch { accepts: vec![bench.job()], ..Batch::default() };
     let busy = ledger.commit(&batch).await.unwrap_err();
     assert!(matches!(busy, LedgerError::Unavailable { in_commit: false, .. }), "{busy}");
     sqlx::raw_sql("COMMIT").execute(&mut other).await.unwrap();
@@ -104,10 +104,10 @@ async fn a_full_disk_is_told_with_the_file_and_reads_go_on() {
     let bench = Bench::sqlite().await;
     let job = || NewJob { payload: format!("\"{}\"", "x".repeat(200_000)).into(), ..bench.job() };
     let first = job();
-    ledger.commit(&Batch { accepts: vec![first.clone()], settles: Vec::new() }).await.unwrap();
+    ledger.commit(&Batch { accepts: vec![first.clone()], ..Batch::default() }).await.unwrap();
     let mut full = None;
     for _ in 0..1_000 {
-        let batch = Batch { accepts: vec![job()], settles: Vec::new() };
+        let batch = Batch { accepts: vec![job()], ..Batch::default() };
         if let Err(error) = ledger.commit(&batch).await {
             full = Some(error);
             break;
@@ -163,7 +163,7 @@ async fn a_table_that_was_dropped_is_a_matter_of_the_schema() {
 async fn data_that_the_store_refuses_is_no_fault_of_the_weather() {
     let odd = |bench: &Bench| NewJob { max_attempts: u32::MAX, ..bench.keyed("k") };
     let bench = Bench::postgres().await;
-    let batch = Batch { accepts: vec![bench.job(), odd(&bench)], settles: Vec::new() };
+    let batch = Batch { accepts: vec![bench.job(), odd(&bench)], ..Batch::default() };
     let refused = bench.ledger.commit(&batch).await.unwrap_err();
     assert!(matches!(refused, LedgerError::Refused { .. }), "{refused}");
     assert!(!refused.is_transient() && !refused.is_unknown());
@@ -178,7 +178,7 @@ async fn a_server_that_is_away_is_unavailable_and_is_found_again() {
     let database = server.migrated().await;
     let ledger = PostgresLedger::connect(&database.url, QUICK).await.unwrap();
     let bench = Bench::sqlite().await;
-    let batch = Batch { accepts: vec![bench.job()], settles: Vec::new() };
+    let batch = Batch { accepts: vec![bench.job()], ..Batch::default() };
     ledger.commit(&batch).await.unwrap();
     server.kill9().await;
     let away = ledger.commit(&batch).await.unwrap_err();
@@ -199,7 +199,7 @@ async fn a_call_that_waits_for_a_lock_ends_at_its_deadline() {
     let mut other = PgConnection::connect(&database.url).await.unwrap();
     sqlx::raw_sql("BEGIN; LOCK TABLE live").execute(&mut other).await.unwrap();
     let bench = Bench::sqlite().await;
-    let batch = Batch { accepts: vec![bench.job()], settles: Vec::new() };
+    let batch = Batch { accepts: vec![bench.job()], ..Batch::default() };
     let late = ledger.commit(&batch).await.unwrap_err();
     assert!(matches!(late, LedgerError::Unavailable { .. }), "{late}");
     sqlx::raw_sql("ROLLBACK").execute(&mut other).await.unwrap();

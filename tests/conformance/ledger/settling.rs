@@ -103,7 +103,7 @@ async fn many_nodes_that_settle_the_same_lives_settle_each_once(bench: &Bench) {
             settles.reverse();
         }
         let ledger = bench.ledger.clone();
-        async move { ledger.commit(&Batch { accepts: Vec::new(), settles }).await.unwrap().settles }
+        async move { ledger.commit(&Batch { settles, ..Batch::default() }).await.unwrap().settles }
     });
     let answers: Vec<Settled> = futures_util::future::join_all(nodes).await.into_iter().flatten().collect();
     assert_eq!(answers.iter().filter(|answer| **answer == applied()).count(), jobs.len());

@@ -1,9 +1,7 @@
--- Inserts new live rows, leaving out those whose id is live or at rest.
+-- Inserts new live rows, leaving out those whose id is live.
 -- $1..$16 arrays of equal length: id, type, queue, priority, payload, labels, due_at, waits_from, score, timeout_ms, max_attempts,
 -- idempotency_key, id_given, fingerprint, accepted_at, parent
 --   (due_at, waits_from, accepted_at in ms since the epoch; score the virtual deadline in ms)
--- $17 the earliest bucket in which one of them can lie at rest: none rests before it was accepted,
---   so older partitions are not looked at
 -- Returns id and seq of the rows that are new.
 INSERT INTO live (id, type, queue, priority, payload, labels, due_at, waits_from, score, timeout_ms, max_attempts,
     idempotency_key, id_given, fingerprint, accepted_at, parent)
@@ -15,7 +13,5 @@ FROM unnest($1::text[], $2::text[], $3::text[], $4::bigint[], $5::bytea[], $6::t
     $16::text[])
     AS asked (id, type, queue, priority, payload, labels, due_at, waits_from, score, timeout_ms, max_attempts,
     idempotency_key, id_given, fingerprint, accepted_at, parent)
--- A scalar question rather than EXISTS, which the planner may turn into a join over all of finished.
-WHERE (SELECT finished.seq FROM finished WHERE finished.id = asked.id AND finished.bucket >= $17 LIMIT 1) IS NULL
 ON CONFLICT (id) DO NOTHING
 RETURNING id, seq

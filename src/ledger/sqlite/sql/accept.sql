@@ -1,4 +1,4 @@
--- Inserts new live rows, leaving out those whose id is live or at rest.
+-- Inserts new live rows, leaving out those whose id is live.
 -- One row of VALUES a job; the program repeats the row for larger batches. Its parameters:
 --   seq, id, type, queue, priority, payload, labels, due_at, waits_from, score, timeout_ms, max_attempts,
 --   idempotency_key, id_given, fingerprint, accepted_at, parent
@@ -15,5 +15,6 @@ SELECT asked.seq, asked.id, asked.type, asked.queue, asked.priority, asked.paylo
     asked.waits_from, asked.score, asked.timeout_ms, asked.max_attempts, asked.idempotency_key,
     asked.id_given, asked.fingerprint, asked.accepted_at, asked.parent
 FROM asked
-WHERE NOT EXISTS (SELECT 1 FROM finished WHERE finished.id = asked.id)
+-- The grammar wants a WHERE between a SELECT and an ON CONFLICT.
+WHERE true
 ON CONFLICT (id) DO NOTHING
