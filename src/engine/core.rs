@@ -85,10 +85,6 @@ impl Setup {
     }
 }
 
-/// A heartbeat that is older than this belongs to a node that is gone: three were missed.
-pub(super) const HEARTBEAT_LAPSE_MS: i64 = 15_000;
-/// How often a node says that it lives.
-pub(super) const HEARTBEAT_PERIOD: Duration = Duration::from_secs(5);
 /// Outcomes that may wait for the ledger before claims stop: enough for a group commit of every
 /// busy worker, small enough to hold in memory with their results.
 const UNSETTLED_MAX: usize = 1_000;
@@ -128,6 +124,17 @@ impl Core {
         *self.phase.borrow() == Phase::Running
             && self.session.is_open()
             && self.unsettled.load(Ordering::Relaxed) < UNSETTLED_MAX
+    }
+
+    /// How often a node says that it lives: twice for each renewal of its leases.
+    pub(super) fn heartbeat_period(&self) -> Duration {
+        Duration::from_millis(self.params.renew_ms / 2)
+    }
+
+    /// A heartbeat that is older than this, in milliseconds, belongs to a node that is gone. Half a lease:
+    /// so that it is known to be gone before its leases expire, and their end counts as a crash.
+    pub(super) fn heartbeat_lapse_ms(&self) -> i64 {
+        self.params.lease_ms / 2
     }
 
     /// Whether the node is on its way out.

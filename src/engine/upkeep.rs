@@ -14,7 +14,7 @@ use crate::policy::catalog::{JobType, OnLate, Ordering};
 use crate::service::periodic;
 use crate::telemetry::metrics::{self, QueueFigures};
 
-use super::core::{Core, HEARTBEAT_LAPSE_MS, HEARTBEAT_PERIOD};
+use super::core::Core;
 use super::{control, queries};
 
 /// The term that lets one node look after a lost one.
@@ -36,7 +36,7 @@ const SAMPLE_PERIOD: Duration = Duration::from_secs(2);
 pub(super) async fn heartbeats(core: Arc<Core>, stop: CancellationToken) {
     let never = Notify::new();
     let started_at = core.clock.now();
-    periodic(HEARTBEAT_PERIOD, &never, &stop, || heartbeat(&core, started_at)).await;
+    periodic(core.heartbeat_period(), &never, &stop, || heartbeat(&core, started_at)).await;
 }
 
 async fn heartbeat(core: &Core, started_at: Timestamp) {
@@ -48,7 +48,7 @@ async fn heartbeat(core: &Core, started_at: Timestamp) {
         alive: true,
         status: "{}".to_owned(),
     };
-    match core.ledger.heartbeat(&node, HEARTBEAT_LAPSE_MS).await {
+    match core.ledger.heartbeat(&node, core.heartbeat_lapse_ms()).await {
         Ok(nodes) => {
             core.session.ledger_answered();
             let (alive, lapsed): (Vec<Node>, Vec<Node>) = nodes.into_iter().partition(|node| node.alive);
@@ -67,10 +67,9 @@ async fn heartbeat(core: &Core, started_at: Timestamp) {
 /// A node that died between a commit and its push leaves jobs that only the ledger knows: one of the
 /// others compares all live rows with the broker.
 async fn look_after(core: &Core, lost: &str) {
-    tracing::warn!(
-        "No heartbeat from {lost} for {HEARTBEAT_LAPSE_MS} ms: its leases lapse, its last pushes are looked for"
-    );
-    match core.ledger.take_term(LOST_TERM, &core.params.node, HEARTBEAT_LAPSE_MS).await {
+    let lapse_ms = core.heartbeat_lapse_ms();
+    tracing::warn!("No heartbeat from {lost} for {lapse_ms} ms: its leases lapse, its last pushes are looked for");
+    match core.ledger.take_term(LOST_TERM, &core.params.node, lapse_ms).await {
         Ok(true) => core.session.lacks_from(0),
         Ok(false) => {}
         Err(error) => core.session.ledger_failed(&error),

@@ -15,7 +15,7 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
+use tokio::sync::{Notify, Semaphore};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
@@ -61,19 +61,26 @@ pub(super) struct Peer(pub(super) SocketAddr);
 /// Serves until `stop` fires, then lets running requests finish within bounds.
 pub async fn serve(listener: TcpListener, router: Router, stop: CancellationToken, params: Params) {
     let slots = Arc::new(Semaphore::new(params.connections_max));
+    let crowded = Arc::new(Notify::new());
     let mut connections = JoinSet::new();
     loop {
         let accepted = tokio::select! {
             () = stop.cancelled() => break,
             // Ended connections are reaped here, so that the set does not grow.
             Some(_) = connections.join_next() => continue,
-            accepted = accept(&listener, &slots) => accepted,
+            accepted = accept(&listener, &slots, &crowded) => accepted,
         };
         match accepted {
             Ok((stream, peer, slot)) => {
-                let connection = connection(stream, peer, router.clone(), stop.clone(), params);
+                let (router, stop, crowded) = (router.clone(), stop.clone(), crowded.clone());
                 connections.spawn(async move {
-                    connection.await;
+                    let ending = async {
+                        tokio::select! {
+                            () = stop.cancelled() => {}
+                            () = crowded.notified() => {}
+                        }
+                    };
+                    connection(stream, peer, router, ending, params).await;
                     drop(slot);
                 });
             }
@@ -93,14 +100,26 @@ pub async fn serve(listener: TcpListener, router: Router, stop: CancellationToke
 
 type Accepted = (TcpStream, SocketAddr, tokio::sync::OwnedSemaphorePermit);
 
-/// Waits for a free slot first, so that connections above the limit are not even taken.
-async fn accept(listener: &TcpListener, slots: &Arc<Semaphore>) -> std::io::Result<Accepted> {
+/// Waits for a free slot first, so that connections above the limit are not even taken. When there is
+/// none, idle connections are closed and busy ones end with their answer, so that nobody can keep
+/// others out by holding connections.
+async fn accept(listener: &TcpListener, slots: &Arc<Semaphore>, crowded: &Notify) -> std::io::Result<Accepted> {
+    if slots.available_permits() == 0 {
+        crowded.notify_waiters();
+    }
     let slot = Arc::clone(slots).acquire_owned().await.map_err(std::io::Error::other)?;
     let (stream, peer) = listener.accept().await?;
     Ok((stream, peer, slot))
 }
 
-async fn connection(stream: TcpStream, peer: SocketAddr, router: Router, stop: CancellationToken, params: Params) {
+/// Serves one connection. Once `ending` is over, an idle one is closed and a busy one after its answer.
+async fn connection(
+    stream: TcpStream,
+    peer: SocketAddr,
+    router: Router,
+    ending: impl Future<Output = ()>,
+    params: Params,
+) {
     // Answers are written whole; holding back their last packet only adds delay.
     stream.set_nodelay(true).ok();
     let answering = Answering::default();
@@ -113,7 +132,7 @@ async fn connection(stream: TcpStream, peer: SocketAddr, router: Router, stop: C
     let mut connection = pin!(connection);
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,
-        () = stop.cancelled() => {
+        () = ending => {
             connection.as_mut().graceful_shutdown();
             connection.await
         }
@@ -184,6 +203,19 @@ mod tests {
         tasks.join_next().await.unwrap().unwrap();
         assert_eq!(idle.read(&mut [0; 1024]).await.unwrap(), 0);
         assert!(TcpStream::connect(address).await.is_err());
+    }
+
+    #[tokio::test]
+    async fn idle_connections_make_room_when_there_are_too_many() {
+        let (address, _stop, _tasks) = start(Params { connections_max: 2, ..Params::default() }).await;
+        let mut idle = Vec::new();
+        for _ in 0..2 {
+            let mut stream = TcpStream::connect(address).await.unwrap();
+            stream.write_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
+            assert!(stream.read(&mut [0; 1024]).await.unwrap() > 0);
+            idle.push(stream);
+        }
+        assert!(ask(address, "/").await.ends_with("hello"));
     }
 
     #[tokio::test]
