@@ -164,12 +164,21 @@ pub struct Reaped {
     pub deferred: Vec<JobId>,
 }
 
+/// Which entries a removal takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Which {
+    /// Waiting and leased ones.
+    Any,
+    /// Waiting ones; a leased one stays as it is.
+    Waiting,
+}
+
 /// What became of one removal.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Removed {
     /// It waited and is gone.
     Waiting,
-    /// It was leased to this node; the lease is gone and its lock with it.
+    /// It is leased to this node. With [`Which::Any`] the lease is gone and its lock with it.
     Leased(NodeId),
     /// No such entry.
     Absent,
@@ -318,8 +327,8 @@ pub trait Broker: Send + Sync + std::fmt::Debug {
     /// Returns expired leases to their lanes, at most `limit`. `living` are the nodes that count as alive.
     async fn reap(&self, queue: &QueueName, living: &[NodeId], limit: usize) -> Result<Reaped>;
 
-    /// Takes entries out, waiting or leased, unless they belong to a later life than asked; answers in order.
-    async fn remove(&self, queue: &QueueName, entries: &[(JobId, Seq)]) -> Result<Vec<Removed>>;
+    /// Takes entries out unless they belong to a later life than asked; answers in order.
+    async fn remove(&self, queue: &QueueName, entries: &[(JobId, Seq)], which: Which) -> Result<Vec<Removed>>;
 
     /// Stops (or allows) claims of a queue or, with `job_type`, of one lane.
     async fn set_paused(&self, queue: &QueueName, job_type: Option<&TypeName>, paused: bool) -> Result<()>;

@@ -10,6 +10,7 @@ use bytes::Bytes;
 use serde_json::Value;
 use tokio::time::Instant;
 
+use crate::broker::{Removed, Which};
 use crate::job::{AskedFor, Job, JobId, NewJob, QueueName, Seq, State, fingerprint};
 use crate::ledger::{LiveEntry, Order, Ordered, Pause, Scope};
 use crate::policy::order;
@@ -51,7 +52,7 @@ pub(super) async fn cancel(core: &Core, id: &JobId) -> Result<JobView> {
         return Err(Refusal::WrongState { id: id.clone(), state: rest.state, allowed: ALLOWED });
     }
     need_broker(core)?;
-    core.broker.remove(&job.spec.queue, &[(id.clone(), job.seq)]).await?;
+    core.broker.remove(&job.spec.queue, &[(id.clone(), job.seq)], Which::Any).await?;
     let order = Order::Rest { id: id.clone(), seq: Some(job.seq), state: State::Cancelled, error: None };
     match carry_out(core, order).await {
         Ok(Ordered::Done { .. }) => {}
@@ -144,7 +145,7 @@ pub(super) async fn delete(core: &Core, id: &JobId) -> Result<()> {
     }
     // Its cached result goes too; a later life under the same id asks the ledger anyway.
     if core.session.is_open()
-        && let Err(error) = core.broker.remove(&job.spec.queue, &[(id.clone(), job.seq)]).await
+        && let Err(error) = core.broker.remove(&job.spec.queue, &[(id.clone(), job.seq)], Which::Any).await
     {
         core.session.broker_failed(&error);
     }
@@ -235,13 +236,11 @@ pub(super) async fn rest_waiting(
     if rows.is_empty() {
         return Ok(0);
     }
-    let ids: Vec<JobId> = rows.iter().map(|row| row.id.clone()).collect();
-    let views = core.broker.inspect(queue, &ids).await?;
-    let leased = |view: &Option<crate::broker::EntryView>| view.as_ref().is_some_and(|view| view.lease.is_some());
+    let entries: Vec<(JobId, Seq)> = rows.iter().map(|row| (row.id.clone(), row.seq)).collect();
+    let removed = core.broker.remove(queue, &entries, Which::Waiting).await?;
+    let waited = |removed: &Removed| !matches!(removed, Removed::Leased(_));
     let waiting: Vec<&LiveEntry> =
-        rows.iter().zip(&views).filter(|(_, view)| !leased(view)).map(|(row, _)| row).collect();
-    let entries: Vec<(JobId, Seq)> = waiting.iter().map(|row| (row.id.clone(), row.seq)).collect();
-    core.broker.remove(queue, &entries).await?;
+        rows.iter().zip(&removed).filter(|(_, removed)| waited(removed)).map(|(row, _)| row).collect();
     let orders: Vec<Order> = waiting
         .iter()
         .map(|row| Order::Rest { id: row.id.clone(), seq: Some(row.seq), state, error: error.cloned() })

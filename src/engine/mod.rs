@@ -57,6 +57,9 @@ const QUEUE_MAX: usize = 4_096;
 /// How long stopped handlers and outcomes may take before the node leaves without them.
 const STOP_PATIENCE: Duration = Duration::from_millis(700);
 
+/// How long the node's sign-off in the ledger may take.
+const LEAVE_PATIENCE: Duration = Duration::from_millis(200);
+
 /// Limits that admission and the API hold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
@@ -199,8 +202,11 @@ impl Engine {
         if tokio::time::timeout(STOP_PATIENCE, self.core.running.none()).await.is_err() {
             tracing::error!("{} jobs could not be given back; their leases lapse", self.core.running.count());
         }
-        if let Err(error) = self.core.ledger.leave(&self.core.params.node).await {
-            tracing::warn!("This node could not sign off: {error}");
+        // A ledger that is away must not hold up the leave; the heartbeat lapses by itself.
+        match tokio::time::timeout(LEAVE_PATIENCE, self.core.ledger.leave(&self.core.params.node)).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::warn!("This node could not sign off: {error}"),
+            Err(_elapsed) => tracing::warn!("This node could not sign off: the ledger does not answer"),
         }
     }
 

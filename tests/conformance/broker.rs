@@ -17,7 +17,7 @@ mod scripts;
 mod walk;
 
 use bytes::Bytes;
-use ganger::broker::{BrokerError, Push, Pushed, Reaped, Release, Removed};
+use ganger::broker::{BrokerError, Push, Pushed, Reaped, Release, Removed, Which};
 use ganger::job::{Counters, JobId};
 
 use self::fixture::{EPOCH, Fixture, HOUR, LEASE, id, lane, node, queue};
@@ -135,7 +135,7 @@ async fn every_step_of_another_epoch_is_refused(f: Fixture) {
         b.renew(&queue(), &[lease], LEASE, LEASE).await.err(),
         b.settle(&queue(), &[settle]).await.err(),
         b.reap(&queue(), &[], 10).await.err(),
-        b.remove(&queue(), &[(id("a"), 1)]).await.err(),
+        b.remove(&queue(), &[(id("a"), 1)], Which::Any).await.err(),
         b.depth(&queue(), &[]).await.err(),
         b.inspect(&queue(), &[id("a")]).await.err(),
         b.leases(&queue(), 10).await.err(),
@@ -357,7 +357,9 @@ async fn removal_finds_entries_wherever_they_are(f: Fixture) {
     f.push(&[Push { due_at_ms: later, ..f.entry("later", "fast", 3) }]).await;
     let claim = f.claim(&["fast"], 1).await.claims.remove(0);
     let asked = ["held", "waits", "later", "none", "held"].map(|name| (id(name), 1));
-    let removed = f.broker.remove(&queue(), &asked).await.unwrap();
+    let left = f.broker.remove(&queue(), &[(id("held"), 1)], Which::Waiting).await.unwrap();
+    assert_eq!((left, f.depth(&["fast"]).await.leased), (vec![Removed::Leased(node("node-1"))], 1));
+    let removed = f.broker.remove(&queue(), &asked, Which::Any).await.unwrap();
     let leased = Removed::Leased(node("node-1"));
     assert_eq!(removed, [leased, Removed::Waiting, Removed::Waiting, Removed::Absent, Removed::Absent]);
     assert_eq!(f.settle(&claim, Release::Crash).await, [false]);
@@ -367,8 +369,8 @@ async fn removal_finds_entries_wherever_they_are(f: Fixture) {
 
 async fn removal_leaves_a_later_life_alone(f: Fixture) {
     f.push(&[Push { seq: 9, ..f.entry("a", "fast", 1) }]).await;
-    assert_eq!(f.broker.remove(&queue(), &[(id("a"), 8)]).await.unwrap(), [Removed::Absent]);
-    assert_eq!(f.broker.remove(&queue(), &[(id("a"), 10)]).await.unwrap(), [Removed::Waiting]);
+    assert_eq!(f.broker.remove(&queue(), &[(id("a"), 8)], Which::Any).await.unwrap(), [Removed::Absent]);
+    assert_eq!(f.broker.remove(&queue(), &[(id("a"), 10)], Which::Any).await.unwrap(), [Removed::Waiting]);
 }
 
 async fn entries_and_leases_can_be_looked_at(f: Fixture) {

@@ -17,7 +17,7 @@ use tokio::sync::broadcast;
 use self::queue::{Queue, Queues};
 use super::{
     Broker, BrokerError, BrokerIdentity, ClaimRequest, Claimed, Depth, EntryView, LeaseRef, Push, Pushed, Reaped,
-    Removed, Result, Settle,
+    Removed, Result, Settle, Which,
 };
 use crate::clock::Clock;
 use crate::job::{JobId, NodeId, QueueName, Seq, TypeName};
@@ -175,8 +175,8 @@ impl Broker for MemoryBroker {
         Ok(reaped)
     }
 
-    async fn remove(&self, queue: &QueueName, entries: &[(JobId, Seq)]) -> Result<Vec<Removed>> {
-        self.in_epoch(queue, |found, _| entries.iter().map(|(id, seq)| found.remove(id, *seq)).collect())
+    async fn remove(&self, queue: &QueueName, entries: &[(JobId, Seq)], which: Which) -> Result<Vec<Removed>> {
+        self.in_epoch(queue, |found, _| entries.iter().map(|(id, seq)| found.remove(id, *seq, which)).collect())
     }
 
     async fn set_paused(&self, queue: &QueueName, job_type: Option<&TypeName>, paused: bool) -> Result<()> {

@@ -7,7 +7,8 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap, HashMap};
 
 use crate::broker::{
-    Claim, ClaimRequest, Claimed, Depth, EntryView, LeaseRef, LeaseView, Push, Pushed, Reaped, Release, Removed, Settle,
+    Claim, ClaimRequest, Claimed, Depth, EntryView, LeaseRef, LeaseView, Push, Pushed, Reaped, Release, Removed,
+    Settle, Which,
 };
 use crate::job::{Counters, Fence, JobId, NodeId, Priority, QueueName, Seq, TypeName};
 
@@ -198,9 +199,15 @@ impl Queue {
         reaped
     }
 
-    pub(super) fn remove(&mut self, id: &JobId, seq: Seq) -> Removed {
-        if self.entries.get(id).is_none_or(|entry| entry.seq > seq) {
-            return Removed::Absent;
+    pub(super) fn remove(&mut self, id: &JobId, seq: Seq, which: Which) -> Removed {
+        match self.entries.get(id) {
+            Some(Entry { place: Place::Leased { lease, .. }, seq: found, .. })
+                if which == Which::Waiting && *found <= seq =>
+            {
+                return Removed::Leased(lease.node.clone());
+            }
+            Some(entry) if entry.seq <= seq => {}
+            _ => return Removed::Absent,
         }
         match self.take_out(id).map(|entry| entry.place) {
             Some(Place::Leased { lease, .. }) => Removed::Leased(lease.node),

@@ -29,7 +29,7 @@ use self::scripts::{SCRIPTS, Script};
 use self::wakes::Wakes;
 use super::{
     Broker, BrokerError, BrokerIdentity, ClaimRequest, Claimed, Depth, EntryView, LeaseRef, Push, Pushed, Reaped,
-    Release, Removed, Result, Settle,
+    Release, Removed, Result, Settle, Which,
 };
 use crate::job::{JobId, NodeId, QueueName, Seq, TypeName};
 
@@ -288,11 +288,12 @@ impl Broker for RedisBroker {
         Ok(reaped)
     }
 
-    async fn remove(&self, queue: &QueueName, entries: &[(JobId, Seq)]) -> Result<Vec<Removed>> {
+    async fn remove(&self, queue: &QueueName, entries: &[(JobId, Seq)], which: Which) -> Result<Vec<Removed>> {
         let epoch = self.epoch();
         let mut removed = Vec::with_capacity(entries.len());
         for batch in entries.chunks(BATCH_MAX) {
             let call = Self::call(&SCRIPTS.remove, &self.queue_keys(queue), epoch).arg(self.keys.queue(queue));
+            let call = call.arg(u8::from(which == Which::Any));
             let call = batch.iter().fold(call, |call, (id, seq)| call.arg(id.as_str()).arg(*seq));
             let reply = self.run(Role::Upkeep, call, epoch).await?;
             removed.extend(self.read_each(&reply, codec::read_removed)?);

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use ganger::broker::redis::{RedisBroker, RedisParams};
-use ganger::broker::{Broker, BrokerError, Claim, ClaimRequest, Push, Pushed, Release, Removed};
+use ganger::broker::{Broker, BrokerError, Claim, ClaimRequest, Push, Pushed, Release, Removed, Which};
 use redis::aio::MultiplexedConnection;
 use tokio::time::{Instant, timeout};
 
@@ -188,7 +188,7 @@ async fn removal_takes_the_result_and_our_lock_but_not_another_programs() {
     bare.claim_one().await;
     bare.set("job_result:a", "1").await;
     bare.set("job_lock:b", "someone").await;
-    let removed = bare.f.broker.remove(&queue(), &[(id("a"), 1), (id("b"), 1)]).await.unwrap();
+    let removed = bare.f.broker.remove(&queue(), &[(id("a"), 1), (id("b"), 1)], Which::Any).await.unwrap();
     assert_eq!(removed, [Removed::Leased(fixture::node("node-1")), Removed::Waiting]);
     assert_eq!(bare.get("job_result:a").await, None);
     assert_eq!(bare.get("job_lock:a").await, None);
@@ -203,7 +203,7 @@ async fn a_server_that_may_evict_is_refused_with_the_command_that_helps() {
     let said = refusal.to_string();
     assert!(!refusal.is_transient() && said.contains("volatile-ttl"), "{said}");
     assert!(said.contains("CONFIG SET maxmemory-policy noeviction"), "{said}");
-    assert!(broker.remove(&queue(), &[(id("a"), 1)]).await.is_err(), "no call gets through");
+    assert!(broker.remove(&queue(), &[(id("a"), 1)], Which::Any).await.is_err(), "no call gets through");
     command(&redis.url(), &["CONFIG", "SET", "maxmemory-policy", "noeviction"]).await;
     broker.identity().await.unwrap();
 }
@@ -231,7 +231,7 @@ async fn a_full_server_takes_no_more_and_lets_everything_out() {
     assert_eq!(f.renew(&claims[0], LEASE).await, [true]);
     assert_eq!(f.settle(&claims[1], Release::Retry { due_at_ms: 1 }).await, [true]);
     assert_eq!(f.broker.reap(&queue(), &[], 10).await.unwrap().crashed, [id("j11")]);
-    assert_eq!(f.broker.remove(&queue(), &[(id("j19"), 1)]).await.unwrap(), [Removed::Waiting]);
+    assert_eq!(f.broker.remove(&queue(), &[(id("j19"), 1)], Which::Any).await.unwrap(), [Removed::Waiting]);
     let identity = f.broker.identity().await.unwrap();
     assert!(identity.open);
     let done = Release::Done { result: Some((Bytes::from_static(b"1"), HOUR)) };
@@ -268,7 +268,7 @@ async fn a_server_that_came_back_empty_is_another_one_and_can_be_filled_again() 
     let before = f.broker.identity().await.unwrap();
     f.push(&[f.entry("a", "fast", 1)]).await;
     redis.kill();
-    assert!(f.broker.remove(&queue(), &[(id("a"), 1)]).await.unwrap_err().is_transient());
+    assert!(f.broker.remove(&queue(), &[(id("a"), 1)], Which::Any).await.unwrap_err().is_transient());
     redis.restart_empty().await;
     for _ in 0..3 {
         let refusal = f.broker.claim(&f.request(&["fast"], 1)).await.unwrap_err();

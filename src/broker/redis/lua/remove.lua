@@ -1,7 +1,7 @@
 #!lua flags=allow-oom
 -- remove.lua
--- Takes entries out, waiting or leased, unless they belong to a later life than asked, with their result
--- and a lock of ours. Keys of lanes, locks and results are computed from the prefix; they share the slot
+-- Takes entries out, waiting or (if asked) leased, unless they belong to a later life than asked, with
+-- their result and a lock of ours. Keys of lanes, locks and results are computed from the prefix; they share the slot
 -- of the declared keys.
 --
 -- Move: scheduled -> absent
@@ -16,13 +16,15 @@
 -- Args:
 --   ARGV[1] epoch, number
 --   ARGV[2] prefix of the queue's keys, text
---   ARGV[3..] per entry, at most 500: id, seq
--- Returns: { now ms, then per entry: absent, waiting, or the node that held it after a colon }; error
+--   ARGV[3] 1 to take leased entries too, 0 to leave them
+--   ARGV[4..] per entry, at most 500: id, seq
+-- Returns: { now ms, then per entry: absent, waiting, or the node that holds (or held) it after a colon }; error
 --   EPOCH <found> in another epoch
 
 local epoch, prefix = ARGV[1], ARGV[2]
 local keys = { ctl = KEYS[1], later = KEYS[2], leases = KEYS[3], jobs = KEYS[4], prefix = prefix }
-local FIRST, WIDTH = 3, 2
+local leased_too = ARGV[3] == '1'
+local FIRST, WIDTH = 4, 2
 
 local found_epoch = redis.call('HGET', keys.ctl, 'epoch')
 if found_epoch ~= epoch then
@@ -41,6 +43,9 @@ local function remove(id, raw, seq)
   local entry = raw and not removed[id] and read_entry(raw)
   if entry and tonumber(entry.seq) > tonumber(seq) then
     return 'absent'
+  end
+  if entry and entry.fence ~= '' and not leased_too then
+    return ':' .. entry.node
   end
   redis.call('DEL', prefix .. 'job_result:' .. id)
   if not entry then
