@@ -97,19 +97,37 @@ pub(super) fn broker(
     Ok(broker)
 }
 
-/// Builds the handlers of a catalogue. Types whose handler this build does not have wait, and the log
-/// says so.
+/// What a sound configuration still leaves waiting.
+pub(super) fn warnings(config: &Config) -> Vec<String> {
+    let catalog = &config.catalog;
+    let waiting: Vec<&str> = catalog
+        .types
+        .values()
+        .filter(|known| matches!(known.handler, HandlerSpec::Mcp { .. }))
+        .map(|known| known.name.as_str())
+        .collect();
+    let mut warnings = Vec::new();
+    if !waiting.is_empty() {
+        let types = waiting.join(", ");
+        warnings.push(format!(
+            "jobs of these types are accepted and wait, because this build has no mcp handler yet: {types}"
+        ));
+    }
+    for queue in catalog.queues.keys().filter(|name| !catalog.pools.values().any(|pool| pool.queue == **name)) {
+        warnings.push(format!("jobs of queue {queue} are accepted and wait, because no pool serves it"));
+    }
+    warnings
+}
+
+/// Builds the handlers of a catalogue; types whose handler this build does not have are left out.
 pub(super) fn setup(config: &Config) -> Result<Setup, Failure> {
     let client = client(Duration::from_millis(config.handlers.connect_timeout_ms))
         .map_err(|error| Failure::new(FAILED, format!("the HTTP client cannot be built: {error}")))?;
     let mut handlers: HashMap<TypeName, SharedHandler> = HashMap::new();
     for known in config.catalog.types.values() {
-        let Some(built) = handler(known, &client, config.handlers) else {
-            let (name, kind) = (&known.name, known.handler.kind());
-            tracing::warn!("Jobs of type {name} are accepted and wait: this build has no {kind} handler yet");
-            continue;
-        };
-        handlers.insert(known.name.clone(), built);
+        if let Some(built) = handler(known, &client, config.handlers) {
+            handlers.insert(known.name.clone(), built);
+        }
     }
     Ok(Setup::new(config.catalog.clone(), handlers))
 }

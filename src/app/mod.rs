@@ -81,12 +81,10 @@ impl From<ConfigErrors> for Failure {
 pub fn config_check(options: &ServeOptions) -> Result<String, Failure> {
     let config = options.load()?;
     let catalog = &config.catalog;
-    Ok(format!(
-        "the configuration is sound: {} queues, {} pools, {} job types",
-        catalog.queues.len(),
-        catalog.pools.len(),
-        catalog.types.len()
-    ))
+    let (queues, pools, types) = (catalog.queues.len(), catalog.pools.len(), catalog.types.len());
+    let sound = format!("the configuration is sound: {queues} queues, {pools} pools, {types} job types");
+    let notes = adapters::warnings(&config).into_iter().map(|warning| format!("note: {warning}"));
+    Ok(std::iter::once(sound).chain(notes).collect::<Vec<_>>().join("\n"))
 }
 
 /// The effective configuration as TOML, secrets hidden; with `origins`, each value's source beside it.

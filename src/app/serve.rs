@@ -24,6 +24,8 @@ use super::{CONFIGURATION, FAILED, Failure, ServeOptions, adapters, data_dir};
 const BROKER_PATIENCE: Duration = Duration::from_secs(2);
 /// How long services may take to end once everything is given back.
 const SERVICES_PATIENCE: Duration = Duration::from_millis(800);
+/// How long anything may take that must not hold up the end of the process.
+const AT_ONCE_PATIENCE: Duration = Duration::from_millis(200);
 /// Payloads of waiting jobs kept in memory, in bytes: with the rest this stays near 30 MB.
 const PAYLOAD_CACHE_BYTES: usize = 16 * 1024 * 1024;
 
@@ -61,7 +63,10 @@ pub async fn serve(options: ServeOptions, announce: impl Fn(SocketAddr) -> std::
     let supervisor = Arc::new(Supervisor::new());
     let broker = adapters::broker(&config, clock.clone(), &supervisor)?;
     let setup = adapters::setup(&config)?;
-    let engine = Engine::start(engine_params(&config), setup, ledger, broker, clock, supervisor.clone());
+    for warning in adapters::warnings(&config) {
+        tracing::warn!("{warning}");
+    }
+    let engine = Engine::start(engine_params(&config), setup, ledger.clone(), broker, clock, supervisor.clone());
 
     tokio::select! {
         open = engine.broker_open(BROKER_PATIENCE) => {
@@ -93,11 +98,19 @@ pub async fn serve(options: ServeOptions, announce: impl Fn(SocketAddr) -> std::
     }
     tracing::info!("Listening on http://{address}");
 
-    let failed = run(&options, &config, &engine, &supervisor, &mut signals).await;
+    let failed = run(&options, &engine, &supervisor, &mut signals).await;
     let leaving = leave(&engine, &supervisor, api, &stop_http, Duration::from_millis(config.shutdown.soft_ms));
     tokio::select! {
         () = leaving => {}
-        () = signals.stop() => return Err(Failure::new(FAILED, "a second signal: left at once")),
+        () = signals.stop() => {
+            // Workers that are dropped take their child processes with them.
+            supervisor.shut_down(AT_ONCE_PATIENCE).await;
+            return Err(Failure::new(FAILED, "a second signal: left at once"));
+        }
+    }
+    // A ledger that is away must not hold up the end.
+    if tokio::time::timeout(AT_ONCE_PATIENCE, ledger.close()).await.is_err() {
+        tracing::warn!("The ledger could not be closed in time; nothing is lost by that");
     }
     failed.map_or(Ok(()), |words| Err(Failure::new(FAILED, words)))
 }
@@ -105,7 +118,6 @@ pub async fn serve(options: ServeOptions, announce: impl Fn(SocketAddr) -> std::
 /// Runs until a signal says to leave, or until a service fails for good; then its words.
 async fn run(
     options: &ServeOptions,
-    config: &Config,
     engine: &Engine,
     supervisor: &Supervisor,
     signals: &mut Signals,
@@ -117,23 +129,27 @@ async fn run(
                 if !hangup {
                     return None;
                 }
-                reload(options, config, engine);
+                reload(options, engine).await;
             }
         }
     }
 }
 
 /// Takes a changed configuration over where that is possible while running; a bad one changes nothing.
-fn reload(options: &ServeOptions, started_with: &Config, engine: &Engine) {
+async fn reload(options: &ServeOptions, engine: &Engine) {
     let loaded = options.load().and_then(|config| adapters::setup(&config).map(|setup| (config, setup)));
     match loaded {
         Ok((config, setup)) => {
-            engine.reload(setup);
-            let same = config.server == started_with.server
-                && config.redis == started_with.redis
-                && config.ledger == started_with.ledger;
-            let rest = if same { "" } else { "; [server], [redis] and [ledger] take effect at the next start" };
-            tracing::info!("Reloaded queues, pools, job types and retry policies{rest}");
+            let before = engine.catalog();
+            for gone in before.queues.keys().filter(|name| !config.catalog.queues.contains_key(*name)) {
+                tracing::warn!(
+                    "Queue {gone} is no longer configured: jobs that wait in it stay in the ledger until it is back"
+                );
+            }
+            engine.reload(setup).await;
+            tracing::info!(
+                "Reloaded queues, pools, job types and retry policies; other settings take effect at the next start"
+            );
         }
         Err(failure) => tracing::error!("Kept the old settings: {failure}"),
     }

@@ -17,7 +17,7 @@ pub(super) struct ConfigArgs {
     /// The address of the API, such as 127.0.0.1:7521; port 0 takes a free one.
     #[arg(long, value_name = "ADDR")]
     listen: Option<String>,
-    /// The folder for files that the configuration names without one.
+    /// The folder of the SQLite ledger and of the lock that keeps a second daemon out.
     #[arg(long, value_name = "DIR")]
     data_dir: Option<PathBuf>,
     /// Redis, such as redis://host:6379; goes with a Postgres database only.

@@ -41,18 +41,31 @@ pub(super) fn read(root: &Section<'_>, effective: Effective) -> Option<Config> {
     let data_dir = server.as_ref().map(|server| server.data_dir.clone()).unwrap_or_default();
     let ledger = ledger(&root.table("ledger"), &data_dir);
     footing(root, redis.as_ref(), ledger.as_ref());
-    let config = Config {
-        shedding: shedding(&root.table("shedding"), &catalogued.catalog.types.keys().collect()),
-        handlers: handlers(&root.table("handlers")),
-        lease: lease(&root.table("lease")),
-        lock: lock(&root.table("lock")),
-        result_cache: result_cache(&root.table("result_cache")),
-        breakers: breakers(&root.table("breakers")),
-        retention: retention(&root.table("retention")),
-        startup: startup(&root.table("startup")),
-        shutdown: shutdown(&root.table("shutdown")),
-        limits: limits(&root.table("limits")),
-        logging: logging(&root.table("logging")),
+    let shedding = shedding(&root.table("shedding"), &catalogued.catalog.types.keys().collect());
+    let handlers = handlers(&root.table("handlers"));
+    let lease = lease(&root.table("lease"));
+    let lock = lock(&root.table("lock"));
+    let result_cache = result_cache(&root.table("result_cache"));
+    let breakers = breakers(&root.table("breakers"));
+    let retention = retention(&root.table("retention"));
+    let startup = startup(&root.table("startup"));
+    let shutdown = shutdown(&root.table("shutdown"));
+    let limits = limits(&root.table("limits"));
+    let logging = logging(&root.table("logging"));
+    // Before anything that is missing ends the reading: all problems are reported together.
+    root.finish();
+    Some(Config {
+        shedding,
+        handlers,
+        lease,
+        lock,
+        result_cache,
+        breakers,
+        retention,
+        startup,
+        shutdown,
+        limits,
+        logging,
         server: server?,
         redis,
         ledger: ledger?,
@@ -61,9 +74,7 @@ pub(super) fn read(root: &Section<'_>, effective: Effective) -> Option<Config> {
         mcp_servers,
         auth,
         effective,
-    };
-    root.finish();
-    Some(config)
+    })
 }
 
 /// `SQLite` without Redis, or Postgres with Redis.

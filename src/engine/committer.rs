@@ -73,7 +73,7 @@ pub(super) async fn run(core: Arc<Core>, tickets: Tickets, stop: CancellationTok
         }
         let accepts = std::mem::take(&mut work.accepts);
         let (answers, unsettled) = resolve(&core, accepts, std::mem::take(&mut work.outcomes)).await;
-        answer(std::mem::take(&mut work.callers), answers);
+        pusher::answer_after_push(&core, Replies { callers: std::mem::take(&mut work.callers), answers }).await;
         failures = if unsettled.is_empty() { 0 } else { failures + 1 };
         work.outcomes = unsettled;
         if failures > 0 {
@@ -122,11 +122,26 @@ fn add(work: &mut Work, ticket: Ticket) {
     }
 }
 
-fn answer(callers: Callers, answers: Vec<AcceptAnswer>) {
-    let mut answers = answers.into_iter();
-    for (count, caller) in callers {
-        // A caller that no longer waits was told that the effect is unknown.
-        let _gone = caller.send(answers.by_ref().take(count).collect());
+/// The answers of one batch on their way to its callers.
+#[derive(Debug)]
+pub(super) struct Replies {
+    callers: Callers,
+    answers: Vec<AcceptAnswer>,
+}
+
+impl Replies {
+    /// Whether nobody waits.
+    pub(super) fn is_empty(&self) -> bool {
+        self.callers.is_empty()
+    }
+
+    /// Answers every caller.
+    pub(super) fn send(self) {
+        let mut answers = self.answers.into_iter();
+        for (count, caller) in self.callers {
+            // A caller that no longer waits was told that the effect is unknown.
+            let _gone = caller.send(answers.by_ref().take(count).collect());
+        }
     }
 }
 

@@ -65,6 +65,7 @@ pub(super) async fn cancel(core: &Core, id: &JobId) -> Result<JobView> {
         }
     }
     rested(core, &job.spec.queue, job.spec.job_type.as_str(), State::Cancelled, std::slice::from_ref(id));
+    tracing::info!(job.id = %id, "Cancelled job {id}");
     queries::job(core, id).await
 }
 
@@ -85,7 +86,10 @@ pub(super) async fn retry(core: &Core, id: &JobId) -> Result<JobView> {
     let score =
         catalog.queues.get(&job.spec.queue).map_or(now.millis(), |queue| order::score(queue, job.spec.priority, now));
     match carry_out(core, Order::Revive { id: id.clone(), score }).await? {
-        Ordered::Done { seq } => pusher::push_again(core, seq).await,
+        Ordered::Done { seq } => {
+            tracing::info!(job.id = %id, "Job {id} starts a new life by an operator's retry");
+            pusher::push_again(core, seq).await;
+        }
         Ordered::Unknown => return Err(unknown_job(id)),
         Ordered::WrongState(_) => {
             let state = queries::job(core, id).await?.state;
@@ -135,7 +139,7 @@ pub(super) async fn replay(core: &Core, id: &JobId, payload: Option<Bytes>) -> R
 pub(super) async fn delete(core: &Core, id: &JobId) -> Result<()> {
     let job = row(core, id).await?;
     match carry_out(core, Order::Delete { id: id.clone() }).await? {
-        Ordered::Done { .. } => {}
+        Ordered::Done { .. } => tracing::info!(job.id = %id, "Deleted job {id} with its keys"),
         Ordered::Unknown => return Err(unknown_job(id)),
         Ordered::WrongState(_) => {
             let state = queries::job(core, id).await?.state;
@@ -171,12 +175,16 @@ fn queue_of(core: &Core, scope: &Scope) -> Result<QueueName> {
 /// Sets or lifts a pause: committed, then set in the broker where claims check it, then answered.
 pub(super) async fn set_pause(core: &Core, scope: &Scope, pause: Option<(&str, &str)>) -> Result<()> {
     let queue = queue_of(core, scope)?;
+    // Pausing again without a reason must not wipe out who paused it first and why.
+    let standing = core.ledger.pauses().await?.into_iter().find(|known| known.scope == *scope);
+    let standing = standing.filter(|_| pause.is_some_and(|(_, reason)| reason.is_empty()));
     let record = pause.map(|(by, reason)| Pause {
         scope: scope.clone(),
         by: by.to_owned(),
         reason: reason.to_owned(),
         since: core.clock.now(),
     });
+    let record = standing.or(record);
     core.ledger.set_pause(scope, record.as_ref()).await?;
     need_broker(core)?;
     let job_type = match scope {
@@ -184,9 +192,11 @@ pub(super) async fn set_pause(core: &Core, scope: &Scope, pause: Option<(&str, &
         Scope::Type(name) => Some(name),
     };
     core.broker.set_paused(&queue, job_type, record.is_some()).await?;
-    let did = if record.is_some() { "Paused" } else { "Resumed" };
-    let by = record.as_ref().map_or("", |pause| pause.by.as_str());
-    tracing::info!(by, "{did} {scope:?}");
+    if let Some(Pause { by, reason, .. }) = &record {
+        tracing::info!(by, reason, "Paused {scope}");
+    } else {
+        tracing::info!("Resumed {scope}");
+    }
     Ok(())
 }
 
@@ -213,32 +223,53 @@ pub(super) async fn drain(
 pub(super) async fn purge(core: &Core, queue: &QueueName, by: &str) -> Result<u64> {
     queue_of(core, &Scope::Queue(queue.clone()))?;
     need_broker(core)?;
-    let (mut after, mut count) = (0, 0);
+    let (mut after, mut count, mut unseen) = (0, 0, Vec::new());
     loop {
         let rows = core.ledger.live_entries(after, PURGE_PAGE).await?;
         let Some(last) = rows.last() else { break };
         after = last.seq;
         let rows: Vec<LiveEntry> = rows.into_iter().filter(|row| row.queue == *queue).collect();
-        count += rest_waiting(core, queue, &rows, State::Cancelled, None).await?;
+        let rested = rest_waiting(core, queue, &rows, State::Cancelled, None, false).await?;
+        count += rested.count;
+        unseen.extend(rested.unseen);
+    }
+    if !unseen.is_empty() {
+        // Their first push may be under way; it can no longer run them once it is too old to be clean.
+        tokio::time::sleep(Duration::from_millis(pusher::CLEAN_MS.unsigned_abs())).await;
+        for rows in unseen.chunks(PURGE_PAGE as usize) {
+            count += rest_waiting(core, queue, rows, State::Cancelled, None, true).await?.count;
+        }
     }
     tracing::info!(by, count, "Purged queue {queue}: {count} waiting jobs were cancelled");
     Ok(count)
 }
 
-/// Brings those of `rows` to rest that wait; leased ones are left alone. Answers how many.
+/// What a step of bringing jobs to rest came to.
+pub(super) struct Rested {
+    /// How many came to rest.
+    pub(super) count: u64,
+    /// Live rows that the broker does not know (yet).
+    pub(super) unseen: Vec<LiveEntry>,
+}
+
+/// Brings those of `rows` to rest that wait; leased ones are left alone, and so are those that the broker
+/// does not know, unless `unseen_too` says that no clean push of them can be under way.
 pub(super) async fn rest_waiting(
     core: &Core,
     queue: &QueueName,
     rows: &[LiveEntry],
     state: State,
     error: Option<&crate::job::Failure>,
-) -> Result<u64> {
+    unseen_too: bool,
+) -> Result<Rested> {
     if rows.is_empty() {
-        return Ok(0);
+        return Ok(Rested { count: 0, unseen: Vec::new() });
     }
     let entries: Vec<(JobId, Seq)> = rows.iter().map(|row| (row.id.clone(), row.seq)).collect();
     let removed = core.broker.remove(queue, &entries, Which::Waiting).await?;
-    let waited = |removed: &Removed| !matches!(removed, Removed::Leased(_));
+    let waited = |removed: &Removed| *removed == Removed::Waiting || (unseen_too && *removed == Removed::Absent);
+    let unseen = rows.iter().zip(&removed).filter(|(_, removed)| **removed == Removed::Absent);
+    let unseen: Vec<LiveEntry> = unseen.map(|(row, _)| row.clone()).collect();
     let waiting: Vec<&LiveEntry> =
         rows.iter().zip(&removed).filter(|(_, removed)| waited(removed)).map(|(row, _)| row).collect();
     let orders: Vec<Order> = waiting
@@ -260,5 +291,5 @@ pub(super) async fn rest_waiting(
     for (job_type, ids) in by_type {
         rested(core, queue, job_type, state, &ids);
     }
-    Ok(count)
+    Ok(Rested { count, unseen })
 }

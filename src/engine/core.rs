@@ -12,12 +12,13 @@
 //! one before it, up to the claim.
 
 use std::collections::HashMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use tokio::sync::{mpsc, watch};
+use tokio::time::Instant;
 
 use crate::broker::Broker;
 use crate::clock::Clock;
@@ -25,7 +26,7 @@ use crate::handler::SharedHandler;
 use crate::job::{NodeId, TypeName};
 use crate::ledger::{Ledger, Retention};
 use crate::policy::catalog::Catalog;
-use crate::service::Phase;
+use crate::service::{Phase, lock};
 use crate::telemetry::metrics::ErrorClasses;
 
 use super::Limits;
@@ -111,6 +112,8 @@ pub(super) struct Core {
     /// Nodes whose heartbeat has not lapsed, this one included.
     pub(super) living: ArcSwap<Vec<NodeId>>,
     pub(super) phase: watch::Receiver<Phase>,
+    /// When a heartbeat was last answered.
+    pub(super) heard: Mutex<Instant>,
 }
 
 impl Core {
@@ -135,6 +138,16 @@ impl Core {
     /// so that it is known to be gone before its leases expire, and their end counts as a crash.
     pub(super) fn heartbeat_lapse_ms(&self) -> i64 {
         self.params.lease_ms / 2
+    }
+
+    /// When a heartbeat was last answered.
+    pub(super) fn heard_from_ledger(&self) -> Instant {
+        *lock(&self.heard)
+    }
+
+    /// Notes that a heartbeat was answered now.
+    pub(super) fn hear_from_ledger(&self) {
+        *lock(&self.heard) = Instant::now();
     }
 
     /// Whether the node is on its way out.

@@ -117,6 +117,7 @@ impl Engine {
             session: session::Session::new(),
             figures: figures::Figures::default(),
             phase: supervisor.phase(),
+            heard: Mutex::new(tokio::time::Instant::now()),
         });
         let engine = Self { core, supervisor, pools: Arc::default() };
         let shared = |tickets| Arc::new(tokio::sync::Mutex::new(tickets));
@@ -168,8 +169,15 @@ impl Engine {
 
     /// Swaps the configured part. A run that ends later is judged by the new policies; only its number of
     /// attempts was fixed at admission.
-    pub fn reload(&self, setup: Setup) {
+    pub async fn reload(&self, setup: Setup) {
         metrics::start_at_zero(&setup.catalog);
+        let queues: Vec<QueueName> = setup.catalog.queues.keys().cloned().collect();
+        // New queues are opened before anyone claims from them; if that fails, the session does it.
+        if self.core.session.is_open()
+            && let Err(error) = self.core.broker.open(&queues).await
+        {
+            self.core.session.broker_failed(&error);
+        }
         self.core.setup.store(Arc::new(setup));
         self.start_pools();
     }

@@ -13,19 +13,23 @@ use crate::broker::Push;
 use crate::job::{Counters, Job, QueueName, Seq};
 use crate::ledger::LiveEntry;
 
+use super::committer::Replies;
 use super::core::Core;
 
 /// How long after its commit a first push may still enter clean: less than the age at which upkeep
 /// starts to look at a row.
-const CLEAN_MS: i64 = 5_000;
+pub(super) const CLEAN_MS: i64 = 5_000;
 /// Entries in one round trip.
 pub(super) const BATCH_MAX: usize = 500;
 
-/// One entry on its way.
+/// What the pusher is asked, in this order.
 #[derive(Debug)]
-pub(super) struct PushOrder {
-    queue: QueueName,
-    push: Push,
+pub(super) enum PushOrder {
+    /// Push an entry.
+    Push { queue: QueueName, push: Push },
+    /// Answer the callers of a batch, once its entries were pushed: whoever hears of a job can cancel it,
+    /// and a push that came after the cancel would run it all the same.
+    Answer(Replies),
 }
 
 /// Where orders come from.
@@ -46,6 +50,13 @@ pub(super) async fn accepted(core: &Core, jobs: Vec<Arc<Job>>, repeated: bool) {
     }
 }
 
+/// Answers callers once everything that was ordered before is pushed, or has failed to be.
+pub(super) async fn answer_after_push(core: &Core, replies: Replies) {
+    if !replies.is_empty() {
+        let _gone = core.pushes.send(PushOrder::Answer(replies)).await;
+    }
+}
+
 fn order(job: &Job, clean_until_ms: i64) -> PushOrder {
     let push = Push {
         id: job.spec.id.clone(),
@@ -58,7 +69,7 @@ fn order(job: &Job, clean_until_ms: i64) -> PushOrder {
         counters: Counters::default(),
         keyed: job.spec.id_given || job.spec.idempotency_key.is_some(),
     };
-    PushOrder { queue: job.spec.queue.clone(), push }
+    PushOrder::Push { queue: job.spec.queue.clone(), push }
 }
 
 /// The suspect entry of a live row.
@@ -99,12 +110,17 @@ pub(super) async fn run(core: Arc<Core>, orders: Orders, stop: CancellationToken
             return;
         }
         let mut queues: HashMap<QueueName, Vec<Push>> = HashMap::new();
-        for PushOrder { queue, push } in batch.drain(..) {
-            queues.entry(queue).or_default().push(push);
+        let mut replies = Vec::new();
+        for order in batch.drain(..) {
+            match order {
+                PushOrder::Push { queue, push } => queues.entry(queue).or_default().push(push),
+                PushOrder::Answer(reply) => replies.push(reply),
+            }
         }
         for (queue, entries) in queues {
             push(&core, &queue, &entries).await;
         }
+        replies.into_iter().for_each(Replies::send);
     }
 }
 

@@ -245,7 +245,9 @@ async fn look(core: &Core) -> Result<(), Trouble> {
 /// Makes the broker anew from the ledger.
 async fn rebuild(core: &Core, epoch: i64, ledger_id: &str, server: &str) -> Result<(), Trouble> {
     let started = Instant::now();
-    core.session.close("the broker is being rebuilt from the ledger");
+    if core.session.is_open() {
+        core.session.close("the broker is being rebuilt from the ledger");
+    }
     let queues = queues(core);
     // The ledger first: from here on no node may adopt an older epoch.
     core.ledger.raise_epoch(epoch, server).await?;
@@ -255,7 +257,6 @@ async fn rebuild(core: &Core, epoch: i64, ledger_id: &str, server: &str) -> Resu
     let entries = push_live(core, 0, Some(TERM)).await?;
     apply_pauses(core).await?;
     core.broker.open(&queues).await?;
-    core.session.open();
     // Given back, so that a next rebuild on another node need not wait for it to lapse.
     core.ledger.take_term(TERM, &core.params.node, 0).await?;
     let took = started.elapsed();
@@ -264,9 +265,10 @@ async fn rebuild(core: &Core, epoch: i64, ledger_id: &str, server: &str) -> Resu
     tracing::info!(
         epoch,
         entries,
-        took_ms = took.as_millis(),
+        took_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX),
         "Rebuilt the broker from the ledger: {entries} live jobs"
     );
+    core.session.open();
     Ok(())
 }
 

@@ -22,6 +22,8 @@ use super::settler::Ending;
 
 /// Results that the broker keeps for the runbook's `job_result`; larger ones only the ledger has.
 const BROKER_RESULT_BYTES_MAX: usize = 16 * 1024;
+/// The longest wait that a target may ask for: a day, in milliseconds.
+const RETRY_AFTER_MS_MAX: u64 = 24 * 3_600 * 1_000;
 
 /// A settlement on its way to the ledger, with what follows its commit.
 #[derive(Debug)]
@@ -36,7 +38,7 @@ pub(super) struct After {
     /// The lease to end.
     pub(super) run: Arc<Run>,
     release: Release,
-    /// The error class of a finished run; `None` when no run lies behind the outcome.
+    /// The error class of a finished run; `None` when no finished run lies behind the outcome.
     attempt: Option<String>,
 }
 
@@ -63,6 +65,10 @@ impl After {
         }
         if recorded && state.is_at_rest() {
             metrics::finished(self.run.queue.as_str(), self.run.job_type.as_str(), state.name(), 1);
+        }
+        if let (true, Some(failure)) = (recorded && state.is_at_rest(), &settlement.error) {
+            tracing::info!(job.id = %self.run.id, job.type_ = %self.run.job_type, error.class = %failure.class,
+                "Job {} is {state}: {}", self.run.id, failure.class);
         }
         if !recorded {
             metrics::stale_result(self.run.queue.as_str());
@@ -116,13 +122,12 @@ impl Core {
             }
             (Some(StopReason::Shutdown), Ran::Stopped) => {
                 metrics::deferred(queue, "drain", 1);
-                return self.give_back(run, Release::Defer { due_at_ms: None }).await;
+                return self.put_off(run, job, facts, 0).await;
             }
             (_, Ran::Deferred { retry_after_ms, reason }) => {
                 metrics::deferred(queue, "pushback", 1);
                 tracing::info!(job.id = %run.id, retry_after_ms, "Job {} was put off by its target: {reason}", run.id);
-                let due = self.broker.now_ms().saturating_add_unsigned(retry_after_ms);
-                return self.give_back(run, Release::Defer { due_at_ms: Some(due) }).await;
+                return self.put_off(run, job, facts, retry_after_ms.min(RETRY_AFTER_MS_MAX)).await;
             }
             (_, Ran::Crashed { message }) => {
                 metrics::crashed(queue, 1);
@@ -135,11 +140,39 @@ impl Core {
             }
             (_, Ran::Failed { failure, retry_after_ms, envelope }) => match envelope.review {
                 Some(review) => Judged { told: Told::Review(review.reason), result: None, children: Vec::new() },
-                None => Judged::failure(failure, envelope.retry_after_ms.or(retry_after_ms).unwrap_or(0)),
+                None => Judged::failure(
+                    failure,
+                    envelope.retry_after_ms.or(retry_after_ms).unwrap_or(0).min(RETRY_AFTER_MS_MAX),
+                ),
             },
             (_, Ran::Returned { result, envelope }) => self.judge(run, result, *envelope),
         };
         self.record(run, job, facts, judged).await;
+    }
+
+    /// Records that a run ended without an outcome and is due again after `delay_ms`. The ledger learns of
+    /// it, so that neither the wait nor the deferral is lost with the broker: deliveries that were not
+    /// counted as deferred would one day look like poison.
+    async fn put_off(&self, run: &Arc<Run>, job: &Job, facts: &RunFacts, delay_ms: u64) {
+        let due_at = facts.finished_at.plus_ms(i64::try_from(delay_ms).unwrap_or(i64::MAX));
+        let due_at_ms = (delay_ms > 0).then(|| self.broker.now_ms().saturating_add_unsigned(delay_ms));
+        let settlement = Settlement {
+            seq: run.seq,
+            id: run.id.clone(),
+            fence: run.fence,
+            verdict: Verdict::Retry { due_at },
+            counters: Counters {
+                attempts: job.counters.attempts,
+                deferrals: facts.counters.deferrals + 1,
+                ..facts.counters
+            },
+            history: job.history.clone(),
+            error: job.error.clone(),
+            keyed: run.keyed,
+            children: Vec::new(),
+        };
+        let after = After { run: run.clone(), release: Release::Defer { due_at_ms }, attempt: None };
+        self.hand_over(Outcome { settlement, after }).await;
     }
 
     /// What a reply amounts to, its envelope considered.

@@ -15,7 +15,7 @@ use crate::service::periodic;
 use crate::telemetry::metrics::{self, QueueFigures};
 
 use super::core::Core;
-use super::{control, queries};
+use super::{control, pusher, queries};
 
 /// The term that lets one node look after a lost one.
 const LOST_TERM: &str = "lost-node";
@@ -55,6 +55,12 @@ async fn heartbeat(core: &Core, started_at: Timestamp) {
             let known = core.living.load();
             let lost = lapsed.iter().filter(|node| known.contains(&node.id)).map(|node| node.name.as_str());
             let lost: Vec<&str> = lost.collect();
+            // After an outage of the ledger nobody could say that it lives: everyone gets one more beat.
+            if core.heard_from_ledger().elapsed().as_millis() > u128::from(core.heartbeat_lapse_ms().unsigned_abs()) {
+                core.hear_from_ledger();
+                return;
+            }
+            core.hear_from_ledger();
             core.living.store(Arc::new(alive.into_iter().map(|node| node.id).collect()));
             if !lost.is_empty() {
                 look_after(core, &lost.join(", ")).await;
@@ -102,7 +108,9 @@ async fn rest_late(core: &Core, known: &JobType, sla_ms: u64) -> Result<(), supe
     rows.retain(|row| row.counters.attempts == 0);
     let state = if known.on_late == OnLate::Expire { State::Expired } else { State::InReview };
     let why = Failure::new("late", format!("not started within its SLA of {sla_ms} ms"));
-    let count = control::rest_waiting(core, &known.queue, &rows, state, Some(&why)).await?;
+    // Whatever has waited longer than a push may stay clean is safe to take.
+    let unseen_too = before.plus_ms(pusher::CLEAN_MS) <= core.clock.now();
+    let count = control::rest_waiting(core, &known.queue, &rows, state, Some(&why), unseen_too).await?.count;
     if count > 0 {
         tracing::warn!(count, "{count} jobs of type {} were too late to start and are {state}", known.name);
     }

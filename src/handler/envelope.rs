@@ -74,9 +74,16 @@ fn read_reply_member(output: &[u8], member: &str) -> Result<Reply, Failure> {
     if text.is_empty() {
         return Ok(Reply { result: Bytes::from_static(b"null"), envelope: Envelope::default() });
     }
-    let Ok(mut value) = serde_json::from_slice::<Value>(text) else {
-        let string = Value::from(String::from_utf8_lossy(output));
-        return Ok(Reply { result: string.to_string().into(), envelope: Envelope::default() });
+    let mut value = match serde_json::from_slice::<Value>(text) {
+        Ok(value) => value,
+        // What was meant as an envelope must not pass for a text: an error in it would become a success.
+        Err(error) if text.starts_with(b"{") && text.windows(member.len()).any(|at| at == member.as_bytes()) => {
+            return Err(Failure::new("bad_envelope", format!("the reply cannot be read: {error}")));
+        }
+        Err(_not_json) => {
+            let string = Value::from(String::from_utf8_lossy(output));
+            return Ok(Reply { result: string.to_string().into(), envelope: Envelope::default() });
+        }
     };
     let envelope = match value.as_object_mut().and_then(|members| members.remove(member)) {
         None => return Ok(Reply { result: Bytes::copy_from_slice(text), envelope: Envelope::default() }),
@@ -103,6 +110,19 @@ mod tests {
         assert_eq!(reply.result, &b"{\"a\":1}"[..]);
         assert_eq!(reply.envelope.error.unwrap().class, "x");
         assert_eq!(reply.envelope.retry_after_ms, Some(5));
+    }
+
+    #[test]
+    fn an_envelope_that_cannot_be_read_is_no_text() {
+        let deep = format!(r#"{{"deep":{}{},"ganger":{{"error":{{"class":"x"}}}}}}"#, "[".repeat(150), "]".repeat(150));
+        assert_eq!(read_reply(deep.as_bytes()).unwrap_err().class, "bad_envelope");
+        assert!(read_reply(br#"{"n":"\ud800","ganger":{}}"#).is_err());
+    }
+
+    #[test]
+    fn numbers_keep_their_digits() {
+        let reply = read_reply(br#"{"n":12345678901234567890123,"ganger":{}}"#).unwrap();
+        assert_eq!(reply.result, &br#"{"n":12345678901234567890123}"#[..]);
     }
 
     #[test]

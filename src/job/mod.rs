@@ -91,14 +91,22 @@ pub struct Failure {
 }
 
 impl Failure {
-    /// A failure whose message is cut to [`ERROR_MESSAGE_BYTES_MAX`] at a character's edge.
+    /// A failure whose message is cut to [`ERROR_MESSAGE_BYTES_MAX`] at a character's edge, and whose
+    /// class is cut to [`NAME_BYTES_MAX`] and freed of control characters: handlers may say anything.
     #[must_use]
     pub fn new(class: impl Into<String>, message: impl Into<String>) -> Self {
-        let mut message = message.into();
+        let (mut class, mut message): (String, String) = (class.into(), message.into());
+        if class.len() > NAME_BYTES_MAX {
+            class.truncate(class.floor_char_boundary(NAME_BYTES_MAX));
+        }
+        if class.is_empty() || class.contains(char::is_control) {
+            class = class.replace(char::is_control, "_");
+            class.push_str(if class.is_empty() { "unspecified" } else { "" });
+        }
         if message.len() > ERROR_MESSAGE_BYTES_MAX {
             message.truncate(message.floor_char_boundary(ERROR_MESSAGE_BYTES_MAX));
         }
-        Self { class: class.into(), message }
+        Self { class, message }
     }
 }
 
@@ -176,6 +184,13 @@ impl Job {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn odd_classes_are_tamed() {
+        assert_eq!(Failure::new("", "x").class, "unspecified");
+        assert_eq!(Failure::new("a\nb", "x").class, "a_b");
+        assert_eq!(Failure::new("c".repeat(900_000), "x").class.len(), NAME_BYTES_MAX);
+    }
 
     #[test]
     fn long_messages_are_cut_at_a_character() {

@@ -265,6 +265,15 @@ pub enum Scope {
     Type(TypeName),
 }
 
+impl std::fmt::Display for Scope {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Queue(name) => write!(f, "queue {name}"),
+            Self::Type(name) => write!(f, "type {name}"),
+        }
+    }
+}
+
 /// How much of the past is kept. Jobs in review are never dropped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Retention {
@@ -445,6 +454,9 @@ pub trait Ledger: Send + Sync + std::fmt::Debug {
 
     /// Answers if the store does.
     async fn ping(&self) -> Result<()>;
+
+    /// Leaves the store in order: what is written is in its place, connections are closed. Last call.
+    async fn close(&self);
 }
 
 /// The keys under which a job is known: its given id and its idempotency key, each with a prefix so

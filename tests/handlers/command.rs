@@ -135,7 +135,7 @@ async fn output_beyond_the_limit_kills_the_child() {
     let script = format!("echo $$ > {}; exec yes", file.display());
     assert_eq!(failure(&run_script(&script, "{}").await).0, "output_too_large");
     gone(written_pid(&file).await).await;
-    let ran = run_script("head -c 1048576 /dev/zero | tr '\\0' 1", "{}").await;
+    let ran = run_script("head -c 1048576 /dev/zero | tr '\\0' x", "{}").await;
     assert_eq!(result(&ran).to_string().len(), "\"\"".len() + 1_048_576, "exactly the limit is allowed");
 }
 

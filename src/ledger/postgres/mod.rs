@@ -359,6 +359,10 @@ impl Ledger for PostgresLedger {
     async fn ping(&self) -> Result<()> {
         self.call(&Stage::default(), sqlx::query(include_str!("sql/ping.sql")).execute(&self.pool)).await.map(drop)
     }
+
+    async fn close(&self) {
+        Self::close(self).await;
+    }
 }
 
 /// Pairs of an id and a value, as a map.

@@ -334,6 +334,10 @@ impl Ledger for SqliteLedger {
     async fn ping(&self) -> Result<()> {
         self.rows(sqlx::query(include_str!("sql/ping.sql")), |_| Ok(())).await.map(drop)
     }
+
+    async fn close(&self) {
+        Self::close(self).await;
+    }
 }
 
 /// A list as one parameter.
