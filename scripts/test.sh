@@ -46,6 +46,9 @@ if [ $# -eq 0 ]; then
   fi
 fi
 
+say "examples, which the tests run"
+cargo build --locked --examples --quiet
+
 say "tests"
 # Each test binary starts its own servers once; the binaries run one after the other.
 exec cargo test --locked --all-targets -- "$@"
