@@ -8,7 +8,8 @@ use std::fmt;
 /// Where a job stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum State {
-    /// Accepted, due later. Admission moves a job in; its due time moves it out, to `Ready`.
+    /// Due later, and no run of it has failed. Admission moves a job in, or a target that asks for later; its
+    /// due time moves it out, to `Ready`.
     Scheduled,
     /// Accepted and due; it waits for a worker. A claim moves it out.
     Ready,
@@ -45,6 +46,8 @@ pub enum Event {
     Escalate,
     /// The lease ended without an outcome: drain, crash, lost node, a busy lock.
     Release,
+    /// Its target asked for later: no attempt is spent.
+    PutOff,
     /// It came too late to start.
     Expire,
     /// An operator cancelled it.
@@ -83,6 +86,7 @@ pub fn next(state: State, event: Event) -> Result<State, IllegalMove> {
         (S::Running, E::Retry) => Ok(S::Retrying),
         (S::Running, E::Fail) => Ok(S::Failed),
         (S::Running, E::Release) => Ok(S::Ready),
+        (S::Running, E::PutOff) => Ok(S::Scheduled),
 
         // A job that waits too long or is cancelled never starts; one that runs is told to stop.
         (S::Scheduled | S::Ready | S::Retrying | S::Running, E::Escalate) => Ok(S::InReview),
@@ -148,7 +152,7 @@ impl fmt::Display for State {
 
 impl Event {
     /// Every event.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::Due,
         Self::Claim,
         Self::Succeed,
@@ -156,6 +160,7 @@ impl Event {
         Self::Fail,
         Self::Escalate,
         Self::Release,
+        Self::PutOff,
         Self::Expire,
         Self::Cancel,
         Self::Revive,
@@ -174,6 +179,7 @@ impl Event {
             Self::Fail => "fail",
             Self::Escalate => "be escalated",
             Self::Release => "be given back",
+            Self::PutOff => "be put off",
             Self::Expire => "expire",
             Self::Cancel => "be cancelled",
             Self::Revive => "be retried",
