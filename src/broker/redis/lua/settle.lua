@@ -8,6 +8,7 @@
 -- Move: running -> absent
 -- Move: running -> retrying
 -- Move: running -> ready
+-- Move: running -> scheduled
 -- Keys: 4
 --   KEYS[1] ctl     hash        <prefix>{queue}:ctl
 --   KEYS[2] later   sorted set  <prefix>{queue}:later
