@@ -23,7 +23,7 @@ use super::{CONFIGURATION, FAILED, Failure, ServeOptions, adapters, data_dir};
 /// How long the start waits for an open broker before it announces itself without one.
 const BROKER_PATIENCE: Duration = Duration::from_secs(2);
 /// How long services may take to end once everything is given back.
-const SERVICES_PATIENCE: Duration = Duration::from_millis(800);
+const SERVICES_PATIENCE: Duration = Duration::from_millis(500);
 /// How long anything may take that must not hold up the end of the process.
 const AT_ONCE_PATIENCE: Duration = Duration::from_millis(200);
 /// Payloads of waiting jobs kept in memory, in bytes: with the rest this stays near 30 MB.
@@ -88,7 +88,7 @@ pub async fn serve(options: ServeOptions, announce: impl Fn(SocketAddr) -> std::
         body_bytes_max: config.server.body_bytes_max,
         stop: stop_http.clone(),
     };
-    let params = http::Params { end_time: Duration::from_millis(500), ..http::Params::default() };
+    let params = http::Params { end_time: Duration::from_millis(300), ..http::Params::default() };
     #[expect(clippy::disallowed_methods, reason = "awaited below; it must outlive the services")]
     let api = tokio::spawn(http::serve(listener, http::router(state), stop_http.clone(), params));
     supervisor.enter(Phase::Running);
