@@ -3,9 +3,6 @@
 use std::collections::HashMap;
 use std::sync::Mutex;
 
-use arc_swap::ArcSwap;
-
-use crate::broker::Depth;
 use crate::clock::Timestamp;
 use crate::job::{PoolName, QueueName};
 use crate::policy::catalog::Catalog;
@@ -13,12 +10,11 @@ use crate::policy::window::Window;
 use crate::service::lock;
 use crate::telemetry::metrics;
 
-/// The windows, and the last look at the queues.
+/// The windows.
 #[derive(Debug, Default)]
 pub(super) struct Figures {
     waits: Mutex<HashMap<QueueName, Window>>,
     runs: Mutex<Windows>,
-    pub(super) depths: ArcSwap<HashMap<QueueName, Depth>>,
 }
 
 #[derive(Debug, Default)]

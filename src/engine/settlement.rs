@@ -97,17 +97,7 @@ impl Core {
     /// Records that a claimed job comes to rest without a run: poison, or too late.
     pub(super) async fn rest_unrun(&self, run: &Arc<Run>, job: &Job, counters: Counters, state: State, why: Failure) {
         let verdict = Verdict::Rest { state, result: None, finished_at: self.clock.now() };
-        let settlement = Settlement {
-            seq: run.seq,
-            id: run.id.clone(),
-            fence: run.fence,
-            verdict,
-            counters,
-            history: job.history.clone(),
-            error: Some(why),
-            keyed: run.keyed,
-            children: Vec::new(),
-        };
+        let settlement = without_run(run, job, verdict, counters, Some(why));
         let after = After { run: run.clone(), release: Release::Done { result: None }, attempt: None };
         self.hand_over(Outcome { settlement, after }).await;
     }
@@ -156,21 +146,9 @@ impl Core {
     async fn put_off(&self, run: &Arc<Run>, job: &Job, facts: &RunFacts, delay_ms: u64) {
         let due_at = facts.finished_at.plus_ms(i64::try_from(delay_ms).unwrap_or(i64::MAX));
         let due_at_ms = (delay_ms > 0).then(|| self.broker.now_ms().saturating_add_unsigned(delay_ms));
-        let settlement = Settlement {
-            seq: run.seq,
-            id: run.id.clone(),
-            fence: run.fence,
-            verdict: Verdict::Retry { due_at },
-            counters: Counters {
-                attempts: job.counters.attempts,
-                deferrals: facts.counters.deferrals + 1,
-                ..facts.counters
-            },
-            history: job.history.clone(),
-            error: job.error.clone(),
-            keyed: run.keyed,
-            children: Vec::new(),
-        };
+        let (attempts, deferrals) = (job.counters.attempts, facts.counters.deferrals + 1);
+        let counters = Counters { attempts, deferrals, ..facts.counters };
+        let settlement = without_run(run, job, Verdict::Retry { due_at }, counters, job.error.clone());
         let after = After { run: run.clone(), release: Release::Defer { due_at_ms }, attempt: None };
         self.hand_over(Outcome { settlement, after }).await;
     }
@@ -239,6 +217,21 @@ impl Core {
             children: judged.children,
         };
         self.hand_over(Outcome { settlement, after: After { run: run.clone(), release, attempt: Some(class) } }).await;
+    }
+}
+
+/// A settlement that adds no finished run to the history.
+fn without_run(run: &Run, job: &Job, verdict: Verdict, counters: Counters, error: Option<Failure>) -> Settlement {
+    Settlement {
+        seq: run.seq,
+        id: run.id.clone(),
+        fence: run.fence,
+        verdict,
+        counters,
+        history: job.history.clone(),
+        error,
+        keyed: run.keyed,
+        children: Vec::new(),
     }
 }
 

@@ -1,6 +1,5 @@
 //! Upkeep: heartbeats, late jobs, retention, figures.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -154,7 +153,6 @@ pub(super) async fn samples(core: Arc<Core>, stop: CancellationToken) {
 #[expect(clippy::cast_precision_loss, reason = "seconds for people")]
 async fn sample(core: &Core) {
     let catalog = core.catalog();
-    let mut depths = HashMap::new();
     for queue in catalog.queues.values() {
         let Some(depth) = queries::depth(core, &queue.name).await else { continue };
         // Under strict order a score is no point in time.
@@ -168,9 +166,7 @@ async fn sample(core: &Core) {
             paused: depth.paused.contains(&None),
         };
         metrics::queue(queue.name.as_str(), queue.priorities, &figures);
-        depths.insert(queue.name.clone(), depth);
     }
-    core.figures.depths.store(Arc::new(depths));
     core.figures.publish(&catalog, core.clock.now());
     match core.ledger.sizes().await {
         Ok(sizes) => metrics::ledger_size(sizes.live, sizes.finished, sizes.bytes),

@@ -10,8 +10,6 @@ pub struct Priority(u8);
 pub const PRIORITY_NAMES: [&str; 5] = ["critical", "high", "normal", "low", "background"];
 
 impl Priority {
-    /// The most urgent.
-    pub const CRITICAL: Self = Self(1);
     /// The middle, and the default.
     pub const NORMAL: Self = Self(3);
 

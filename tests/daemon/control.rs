@@ -33,10 +33,16 @@ async fn a_waiting_job_is_cancelled_and_never_runs(footing: Footing) {
 async fn a_running_job_is_cancelled_and_its_late_outcome_is_refused(footing: Footing) {
     let site = Site::new(footing).await;
     let daemon = site.start("").await;
-    let stopped = site.folder().join("stopped");
-    let line = format!("trap 'echo x >> {}; exit 0' TERM; while :; do sleep 0.05; done", stopped.display());
+    let (ready, stopped) = (site.folder().join("ready"), site.folder().join("stopped"));
+    let line = format!(
+        "trap 'echo x >> {}; exit 0' TERM; echo x >> {}; while :; do sleep 0.05; done",
+        stopped.display(),
+        ready.display()
+    );
     let id = daemon.submit(json!({"type": "shell", "payload": line})).await;
     daemon.in_state(&id, "running").await;
+    // A job runs as soon as it is leased; its shell has to get as far as its trap.
+    until("the handler listens to TERM", || async { ready.exists().then_some(()) }).await;
     let (status, job) = daemon.post(&format!("/v1/jobs/{id}/cancel"), json!({})).await;
     assert_eq!((status, &job["state"]), (200, &json!("cancelled")));
     until("the handler was told to stop", || async { stopped.exists().then_some(()) }).await;

@@ -4,7 +4,6 @@ use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -302,9 +301,4 @@ pub fn repository(path: &str) -> PathBuf {
 /// The same provider that the program installs first.
 fn install_crypto() {
     let _already = rustls::crypto::ring::default_provider().install_default();
-}
-
-/// A moment that lets the other side run; never a way to wait for a fact.
-pub async fn breathe() {
-    tokio::time::sleep(Duration::from_millis(50)).await;
 }
