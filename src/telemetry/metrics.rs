@@ -158,7 +158,12 @@ pub const CATALOG: &[Metric] = &[
     metric("ganger_broker_epoch", Kind::Gauge, "", "The epoch that this node works in"),
     metric("ganger_broker_rebuilds_total", Kind::Counter, "", "Rebuilds of the broker from the ledger by this node"),
     metric("ganger_broker_rebuild_seconds", Kind::Gauge, "", "Length of the last rebuild"),
-    metric("ganger_broker_repairs_total", Kind::Counter, "kind", "Entries put right after a failed push: pushed"),
+    metric(
+        "ganger_broker_repairs_total",
+        Kind::Counter,
+        "kind",
+        "Entries put right: outage (pushed again after a failed push), missing, ghost, misplaced, lease",
+    ),
     metric("ganger_build_info", Kind::Gauge, "version", "Always 1"),
 ];
 
@@ -226,6 +231,9 @@ pub fn start_at_zero(catalog: &Catalog) {
         }
     }
     counter!("ganger_broker_rebuilds_total").absolute(0);
+    for kind in ["outage", "missing", "ghost", "misplaced", "lease"] {
+        counter!("ganger_broker_repairs_total", "kind" => kind).absolute(0);
+    }
 }
 
 /// Folds error classes into a bounded set of label values.
@@ -466,7 +474,7 @@ pub fn rebuilt(seconds: f64) {
     gauge!("ganger_broker_rebuild_seconds").set(seconds);
 }
 
-/// Counts entries that had to be pushed again.
+/// Counts entries that were put right.
 pub fn repaired(kind: &'static str, count: u64) {
     counter!("ganger_broker_repairs_total", "kind" => kind).increment(count);
 }

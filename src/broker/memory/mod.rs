@@ -225,6 +225,10 @@ impl Broker for MemoryBroker {
         self.in_epoch(queue, |found, _| found.scan(cursor.as_deref(), limit))
     }
 
+    fn is_full(&self) -> bool {
+        false
+    }
+
     fn now_ms(&self) -> i64 {
         self.clock.now().millis()
     }

@@ -392,6 +392,10 @@ impl Broker for RedisBroker {
         self.read(codec::read_scanned(&reply))
     }
 
+    fn is_full(&self) -> bool {
+        false
+    }
+
     fn now_ms(&self) -> i64 {
         self.connections.clock.now_ms()
     }
