@@ -346,6 +346,10 @@ pub trait Broker: Send + Sync + std::fmt::Debug {
     /// Leased entries, at most `limit`, oldest deadline first.
     async fn leases(&self, queue: &QueueName, limit: usize) -> Result<Vec<EntryView>>;
 
+    /// Whether there is no room for new entries, by a figure at most a second old; local, no round trip. False
+    /// when the figure is older: then nothing is known.
+    fn is_full(&self) -> bool;
+
     /// The broker's clock, in milliseconds since the epoch, as this node estimates it without a round trip.
     fn now_ms(&self) -> i64;
 
