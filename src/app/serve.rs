@@ -9,6 +9,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+use crate::chance::Chance;
 use crate::clock::{Clock, SystemClock};
 use crate::config::{Config, LedgerConfig, LogFormat as ConfiguredFormat, Role as ConfiguredRole};
 use crate::engine::{Engine, EngineParams, Limits};
@@ -66,7 +67,9 @@ pub async fn serve(options: ServeOptions, announce: impl Fn(SocketAddr) -> std::
     for warning in adapters::warnings(&config) {
         tracing::warn!("{warning}");
     }
-    let engine = Engine::start(engine_params(&config), setup, ledger.clone(), broker, clock, supervisor.clone());
+    let chance = Arc::new(Chance::from_entropy());
+    let params = engine_params(&config);
+    let engine = Engine::start(params, setup, ledger.clone(), broker, clock, chance, supervisor.clone());
 
     tokio::select! {
         open = engine.broker_open(BROKER_PATIENCE) => {

@@ -155,6 +155,17 @@ pub struct Settle {
     pub release: Release,
 }
 
+/// A lease as its holder knows it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Held {
+    /// The lease.
+    pub lease: LeaseRef,
+    /// Its holder.
+    pub node: NodeId,
+    /// The counters of the claim, that delivery included.
+    pub counters: Counters,
+}
+
 /// What one reaping pass found.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Reaped {
@@ -208,6 +219,19 @@ pub struct LeaseView {
     pub node: NodeId,
     /// When it was given, in milliseconds since the epoch.
     pub claimed_at_ms: i64,
+}
+
+/// One entry met by a scan.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Scanned {
+    /// The job.
+    pub id: JobId,
+    /// Its life.
+    pub seq: Seq,
+    /// Whether it is leased.
+    pub leased: bool,
+    /// Whether it stands in none of the places it could be claimed or reaped from.
+    pub misplaced: bool,
 }
 
 /// What a queue holds.
@@ -290,10 +314,10 @@ pub type Result<T> = std::result::Result<T, BrokerError>;
 
 /// The live queues.
 ///
-/// All steps but `identity`, `reset` and `set_paused` fail with [`BrokerError::Epoch`] unless the broker
-/// is in the epoch that was last given to [`Broker::adopt`]. A broker behind a network refuses every step but
-/// `identity` as not ready until `adopt` has committed it to a server, and again whenever that server may have
-/// lost something.
+/// All steps but `identity`, `reset`, `advance` and `set_paused` fail with [`BrokerError::Epoch`] unless the
+/// broker is in the epoch that was last given to [`Broker::adopt`]. A broker behind a network refuses every
+/// step but `identity` as not ready until `adopt` has committed it to a server, and again whenever that server
+/// may have lost something.
 #[async_trait]
 pub trait Broker: Send + Sync + std::fmt::Debug {
     /// Checks that the server is fit for use and says who it is. Connects if needed. Calls go on as before if
@@ -310,6 +334,14 @@ pub trait Broker: Send + Sync + std::fmt::Debug {
 
     /// Opens claims of the adopted epoch.
     async fn open(&self, queues: &[QueueName]) -> Result<()>;
+
+    /// Gives leases back to their holders after a reset: an entry of that life that waits and is due becomes
+    /// leased under the holder's fence. Answers for each whether it is leased so now.
+    async fn restore(&self, queue: &QueueName, held: &[Held], lease_ms: i64, lock_ms: i64) -> Result<Vec<bool>>;
+
+    /// Goes from the adopted epoch to `epoch`, which the caller then adopts, without a rebuild: entries and
+    /// leases stay, and fences count anew above all older ones. May be repeated.
+    async fn advance(&self, epoch: i64, queues: &[QueueName]) -> Result<()>;
 
     /// Adds entries; answers in order. Wakes the dispatchers of the queue.
     async fn push(&self, queue: &QueueName, entries: &[Push]) -> Result<Vec<Pushed>>;
@@ -345,6 +377,15 @@ pub trait Broker: Send + Sync + std::fmt::Debug {
 
     /// Leased entries, at most `limit`, oldest deadline first.
     async fn leases(&self, queue: &QueueName, limit: usize) -> Result<Vec<EntryView>>;
+
+    /// Entries in no order, about `limit` at a time, from `cursor` (`None` at first) on; the next cursor is
+    /// `None` at the end. An entry that stays in its place from beginning to end is met.
+    async fn scan(
+        &self,
+        queue: &QueueName,
+        cursor: Option<String>,
+        limit: usize,
+    ) -> Result<(Vec<Scanned>, Option<String>)>;
 
     /// Whether there is no room for new entries, by a figure at most a second old; local, no round trip. False
     /// when the figure is older: then nothing is known.

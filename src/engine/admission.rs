@@ -146,7 +146,7 @@ pub(super) fn check(core: &Core, submit: Submit, parent: Option<JobId>) -> Resul
     let fingerprint = fingerprint(&known.name, &queue.name, priority, asked_for, &payload.1);
     Ok(NewJob {
         id_given: id.is_some(),
-        id: id.unwrap_or_else(JobId::generate),
+        id: id.unwrap_or_else(|| core.fresh_id(now)),
         job_type: known.name.clone(),
         queue: queue.name.clone(),
         priority,

@@ -3,7 +3,7 @@
 //! Cancel and purge take the entry out of the broker first and commit then, so that whichever of
 //! cancel and settlement commits first wins and the other is refused.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -118,7 +118,7 @@ pub(super) async fn replay(core: &Core, id: &JobId, payload: Option<Bytes>) -> R
     };
     let now = core.clock.now();
     let replayed = NewJob {
-        id: JobId::generate(),
+        id: core.fresh_id(now),
         id_given: false,
         fingerprint: fingerprint(&known.name, &queue.name, job.spec.priority, AskedFor::Now, &value),
         payload,
@@ -283,7 +283,7 @@ pub(super) async fn rest_waiting(
             return Err(refusal.into());
         }
     };
-    let mut by_type: HashMap<&str, Vec<JobId>> = HashMap::new();
+    let mut by_type: BTreeMap<&str, Vec<JobId>> = BTreeMap::new();
     for (row, _) in waiting.iter().zip(&answers).filter(|(_, answer)| matches!(answer, Ordered::Done { .. })) {
         by_type.entry(row.job_type.as_str()).or_default().push(row.id.clone());
     }

@@ -17,16 +17,17 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use crate::broker::Broker;
-use crate::clock::Clock;
+use crate::chance::Chance;
+use crate::clock::{Clock, Timestamp};
 use crate::handler::SharedHandler;
-use crate::job::{NodeId, TypeName};
+use crate::job::{JobId, JobIds, NodeId, TypeName};
 use crate::ledger::{Ledger, Retention};
 use crate::policy::catalog::Catalog;
-use crate::service::{Phase, lock};
+use crate::service::{Phase, lock, watch};
 use crate::telemetry::metrics::ErrorClasses;
 
 use super::Limits;
@@ -95,6 +96,8 @@ const UNSETTLED_MAX: usize = 1_000;
 pub(super) struct Core {
     pub(super) params: EngineParams,
     pub(super) clock: Arc<dyn Clock>,
+    pub(super) chance: Arc<Chance>,
+    pub(super) ids: JobIds,
     pub(super) ledger: Arc<dyn Ledger>,
     pub(super) broker: Arc<dyn Broker>,
     pub(super) setup: ArcSwap<Setup>,
@@ -120,6 +123,11 @@ impl Core {
     /// The catalogue in force.
     pub(super) fn catalog(&self) -> Arc<Catalog> {
         self.setup.load().catalog.clone()
+    }
+
+    /// An id for a job that was given none.
+    pub(super) fn fresh_id(&self, now: Timestamp) -> JobId {
+        self.ids.draw(now, self.chance.bits())
     }
 
     /// Whether new claims may be made: the node runs, the broker is open, outcomes find their way.

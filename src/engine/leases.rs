@@ -21,7 +21,7 @@ const REAP_MAX: usize = 100;
 pub(super) async fn renew(core: Arc<Core>, stop: CancellationToken) {
     let period = Duration::from_millis(core.params.renew_ms);
     let never = Notify::new();
-    periodic(period, &never, &stop, || renew_once(&core)).await;
+    periodic(period, &core.chance, &never, &stop, || renew_once(&core)).await;
 }
 
 async fn renew_once(core: &Core) {
@@ -43,7 +43,7 @@ async fn renew_once(core: &Core) {
 /// Returns expired leases of all queues until `stop`.
 pub(super) async fn reap(core: Arc<Core>, stop: CancellationToken) {
     let never = Notify::new();
-    periodic(REAP_PERIOD, &never, &stop, || reap_once(&core)).await;
+    periodic(REAP_PERIOD, &core.chance, &never, &stop, || reap_once(&core)).await;
 }
 
 async fn reap_once(core: &Core) {

@@ -36,8 +36,9 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use crate::broker::Broker;
+use crate::chance::Chance;
 use crate::clock::Clock;
-use crate::job::{JobId, PoolName, QueueName, Seq};
+use crate::job::{JobId, JobIds, PoolName, QueueName, Seq};
 use crate::ledger::{JobFilter, Ledger, Scope};
 use crate::policy::catalog::Catalog;
 use crate::service::{Phase, Supervisor, lock};
@@ -90,6 +91,7 @@ impl Engine {
         ledger: Arc<dyn Ledger>,
         broker: Arc<dyn Broker>,
         clock: Arc<dyn Clock>,
+        chance: Arc<Chance>,
         supervisor: Arc<Supervisor>,
     ) -> Self {
         metrics::start_at_zero(&setup.catalog);
@@ -103,6 +105,8 @@ impl Engine {
             payloads: payloads::Payloads::new(params.payload_cache_bytes),
             params,
             clock,
+            chance,
+            ids: JobIds::default(),
             ledger,
             broker,
             setup: ArcSwap::from_pointee(setup),

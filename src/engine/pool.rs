@@ -99,8 +99,8 @@ pub(super) async fn run(core: Arc<Core>, name: PoolName, stop: CancellationToken
                 pool.bury(id);
             }
             () = woken(&mut wakes, &pool.queue) => pool.ask(),
-            Ok(()) = session.changed() => pool.ask(),
-            Ok(()) = phase.changed() => pool.ask(),
+            () = session.changed() => pool.ask(),
+            () = phase.changed() => pool.ask(),
             () = tokio::time::sleep_until(pool.look_at) => {
                 if may_claim {
                     pool.look().await;
@@ -127,6 +127,10 @@ async fn woken(wakes: &mut broadcast::Receiver<QueueName>, queue: &QueueName) {
 }
 
 impl Pool {
+    fn safety(&self) -> Duration {
+        Duration::from_secs_f64(SAFETY_MS * self.core.chance.between(0.8, 1.2) / 1_000.0)
+    }
+
     fn idle_count(&self) -> usize {
         self.workers.values().filter(|worker| worker.is_idle()).count()
     }
@@ -141,7 +145,7 @@ impl Pool {
     /// wait for the ledger are looked at again soon.
     fn rest(&mut self) {
         let held_up = self.idle_count() > 0 && self.cause == Cause::Asked && self.core.session.is_open();
-        self.look_at = Instant::now() + if held_up { HELD_UP_PAUSE } else { safety() };
+        self.look_at = Instant::now() + if held_up { HELD_UP_PAUSE } else { self.safety() };
     }
 
     fn note_idle(&mut self, number: usize) {
@@ -182,7 +186,7 @@ impl Pool {
             self.ask();
         } else {
             let due = next_due_in_ms.and_then(|ms| u64::try_from(ms.max(0)).ok()).map(Duration::from_millis);
-            let safety = safety();
+            let safety = self.safety();
             let due_first = due.filter(|due| *due <= safety);
             self.cause = if due_first.is_some() { Cause::Asked } else { Cause::Safety };
             self.look_at = Instant::now() + due_first.unwrap_or(safety);
@@ -269,8 +273,4 @@ impl Worker {
     fn is_idle(&self) -> bool {
         self.inbox.is_some() && self.busy_since.is_none()
     }
-}
-
-fn safety() -> Duration {
-    Duration::from_secs_f64(SAFETY_MS * rand::random_range(0.8..1.2) / 1_000.0)
 }

@@ -3,7 +3,7 @@
 //! A job is accepted when its row is committed, so a push that fails refuses nothing: the session
 //! notes from which life on the broker may lack entries and pushes them again as suspect.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use tokio::sync::{Mutex, mpsc};
@@ -109,7 +109,7 @@ pub(super) async fn run(core: Arc<Core>, orders: Orders, stop: CancellationToken
         if count == 0 {
             return;
         }
-        let mut queues: HashMap<QueueName, Vec<Push>> = HashMap::new();
+        let mut queues: BTreeMap<QueueName, Vec<Push>> = BTreeMap::new();
         let mut replies = Vec::new();
         for order in batch.drain(..) {
             match order {

@@ -1,6 +1,6 @@
 //! The read side: rows of the ledger with the broker's leases laid over them.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -42,8 +42,9 @@ pub(super) async fn wait(core: &Core, id: &JobId, patience: Duration) -> Result<
             return Ok(view);
         }
         tokio::select! {
+            biased;
             () = rested => {}
-            _ = phase.changed() => {}
+            () = phase.changed() => {}
             () = tokio::time::sleep_until(end.min(Instant::now() + WAIT_LOOK)) => {}
         }
     }
@@ -110,7 +111,7 @@ fn matches(filter: &JobFilter, row: &Job) -> bool {
 
 /// Lays leases over rows. Without the broker the ledger's view stands alone.
 async fn overlay(core: &Core, rows: Vec<Job>) -> Vec<JobView> {
-    let mut queues: HashMap<&QueueName, Vec<JobId>> = HashMap::new();
+    let mut queues: BTreeMap<&QueueName, Vec<JobId>> = BTreeMap::new();
     for row in rows.iter().filter(|row| row.rest.is_none()) {
         queues.entry(&row.spec.queue).or_default().push(row.spec.id.clone());
     }

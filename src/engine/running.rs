@@ -1,6 +1,6 @@
 //! What runs on this node: every lease it holds, and the way to stop each.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, OnceLock};
 
 use tokio::sync::watch;
@@ -56,7 +56,8 @@ impl Run {
 /// The leases of this node.
 #[derive(Debug)]
 pub(super) struct Running {
-    runs: Mutex<HashMap<(JobId, Fence), Arc<Run>>>,
+    /// In order of life and fence, so that steps over all of them come in the same order every time.
+    runs: Mutex<BTreeMap<(Seq, Fence), Arc<Run>>>,
     count: watch::Sender<usize>,
 }
 
@@ -79,11 +80,11 @@ impl Running {
         });
         let mut runs = lock(&self.runs);
         if claim.suspect {
-            for (_, older) in runs.iter().filter(|((id, fence), _)| *id == claim.id && *fence < claim.fence) {
+            for older in runs.values().filter(|run| run.id == claim.id && run.fence < claim.fence) {
                 older.stop(StopReason::LeaseLost);
             }
         }
-        runs.insert((claim.id.clone(), claim.fence), run.clone());
+        runs.insert((claim.seq, claim.fence), run.clone());
         self.count.send_replace(runs.len());
         run
     }
@@ -91,13 +92,13 @@ impl Running {
     /// Forgets a lease.
     pub(super) fn remove(&self, run: &Run) {
         let mut runs = lock(&self.runs);
-        runs.remove(&(run.id.clone(), run.fence));
+        runs.remove(&(run.seq, run.fence));
         self.count.send_replace(runs.len());
     }
 
     /// All leases, by queue.
-    pub(super) fn by_queue(&self) -> HashMap<QueueName, Vec<Arc<Run>>> {
-        let mut queues: HashMap<QueueName, Vec<Arc<Run>>> = HashMap::new();
+    pub(super) fn by_queue(&self) -> BTreeMap<QueueName, Vec<Arc<Run>>> {
+        let mut queues: BTreeMap<QueueName, Vec<Arc<Run>>> = BTreeMap::new();
         for run in lock(&self.runs).values() {
             queues.entry(run.queue.clone()).or_default().push(run.clone());
         }

@@ -8,20 +8,20 @@
 //! completed look and the next doubt. An embedded broker is empty at every start, so a plain restart
 //! takes the very same road.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
-use tokio::sync::{Notify, watch};
+use tokio::sync::Notify;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::broker::{BrokerError, Push};
 use crate::job::{QueueName, Seq};
 use crate::ledger::{LedgerError, Scope};
-use crate::service::lock;
+use crate::service::{lock, watch};
 use crate::telemetry::metrics;
 
 use super::core::Core;
@@ -94,8 +94,7 @@ impl Session {
     /// Waits until the broker turns out to be unusable; answers why.
     pub(super) async fn unfit(&self) -> String {
         let mut unfit = self.unfit.subscribe();
-        let found = unfit.wait_for(Option::is_some).await;
-        found.ok().and_then(|why| why.clone()).unwrap_or_default()
+        unfit.wait_for(Option::is_some).await.unwrap_or_default()
     }
 
     /// How long it has been open without a break.
@@ -284,7 +283,7 @@ async fn push_live(core: &Core, mut after: Seq, term: Option<&str>) -> Result<u6
         let rows = core.ledger.live_entries(after, PAGE).await?;
         let Some(last) = rows.last() else { return Ok(added) };
         after = last.seq;
-        let mut queues: HashMap<QueueName, Vec<Push>> = HashMap::new();
+        let mut queues: BTreeMap<QueueName, Vec<Push>> = BTreeMap::new();
         // Jobs of queues that are not configured here wait in the ledger.
         for row in rows.iter().filter(|row| catalog.queues.contains_key(&row.queue)) {
             queues.entry(row.queue.clone()).or_default().push(pusher::suspect(row));

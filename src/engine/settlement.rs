@@ -170,7 +170,7 @@ impl Core {
         let now = facts.finished_at;
         let attempts = job.counters.attempts + 1;
         let decision = match setup.catalog.types.get(&run.job_type) {
-            Some(known) => decide(&known.retry, attempts, job.spec.max_attempts, &judged.told, rand::random()),
+            Some(known) => decide(&known.retry, attempts, job.spec.max_attempts, &judged.told, self.chance.share()),
             // A reload took the type away while the job ran: its failures are final.
             None if judged.told == Told::Success => Decision::Rest(Event::Succeed),
             None => Decision::Rest(Event::Fail),

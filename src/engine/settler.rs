@@ -3,7 +3,7 @@
 //! If the broker does not answer, nothing is lost: the lease lapses, the entry comes back suspect,
 //! and the ledger says that its row is gone.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use tokio::sync::{Mutex, mpsc};
@@ -49,7 +49,7 @@ pub(super) async fn run(core: Arc<Core>, endings: Endings, stop: CancellationTok
 
 async fn end(core: &Core, batch: Vec<Ending>) {
     core.waiters.wake(batch.iter().filter(|ending| ending.at_rest).map(|ending| &ending.run.id));
-    let mut queues: HashMap<QueueName, (Vec<Settle>, Vec<Arc<Run>>)> = HashMap::new();
+    let mut queues: BTreeMap<QueueName, (Vec<Settle>, Vec<Arc<Run>>)> = BTreeMap::new();
     for Ending { run, release, .. } in batch {
         let (settles, runs) = queues.entry(run.queue.clone()).or_default();
         settles.push(Settle { lease: run.lease(), release });

@@ -35,7 +35,7 @@ const SAMPLE_PERIOD: Duration = Duration::from_secs(2);
 pub(super) async fn heartbeats(core: Arc<Core>, stop: CancellationToken) {
     let never = Notify::new();
     let started_at = core.clock.now();
-    periodic(core.heartbeat_period(), &never, &stop, || heartbeat(&core, started_at)).await;
+    periodic(core.heartbeat_period(), &core.chance, &never, &stop, || heartbeat(&core, started_at)).await;
 }
 
 async fn heartbeat(core: &Core, started_at: Timestamp) {
@@ -48,9 +48,9 @@ async fn heartbeat(core: &Core, started_at: Timestamp) {
         status: "{}".to_owned(),
     };
     match core.ledger.heartbeat(&node, core.heartbeat_lapse_ms()).await {
-        Ok(nodes) => {
+        Ok(heard) => {
             core.session.ledger_answered();
-            let (alive, lapsed): (Vec<Node>, Vec<Node>) = nodes.into_iter().partition(|node| node.alive);
+            let (alive, lapsed): (Vec<Node>, Vec<Node>) = heard.nodes.into_iter().partition(|node| node.alive);
             let known = core.living.load();
             let lost = lapsed.iter().filter(|node| known.contains(&node.id)).map(|node| node.name.as_str());
             let lost: Vec<&str> = lost.collect();
@@ -85,7 +85,7 @@ async fn look_after(core: &Core, lost: &str) {
 /// those that wait behind a pause or a full pool.
 pub(super) async fn late_jobs(core: Arc<Core>, stop: CancellationToken) {
     let never = Notify::new();
-    periodic(LATE_PERIOD, &never, &stop, || late_once(&core)).await;
+    periodic(LATE_PERIOD, &core.chance, &never, &stop, || late_once(&core)).await;
 }
 
 async fn late_once(core: &Core) {
@@ -119,7 +119,7 @@ async fn rest_late(core: &Core, known: &JobType, sla_ms: u64) -> Result<(), supe
 /// Drops what retention no longer covers, until `stop`; one node at a time.
 pub(super) async fn retention(core: Arc<Core>, stop: CancellationToken) {
     let never = Notify::new();
-    periodic(RETAIN_PERIOD, &never, &stop, || retain(&core)).await;
+    periodic(RETAIN_PERIOD, &core.chance, &never, &stop, || retain(&core)).await;
 }
 
 async fn retain(core: &Core) {
@@ -147,7 +147,7 @@ async fn retain(core: &Core) {
 /// Shows the queues, rates and sizes, until `stop`.
 pub(super) async fn samples(core: Arc<Core>, stop: CancellationToken) {
     let never = Notify::new();
-    periodic(SAMPLE_PERIOD, &never, &stop, || sample(&core)).await;
+    periodic(SAMPLE_PERIOD, &core.chance, &never, &stop, || sample(&core)).await;
 }
 
 #[expect(clippy::cast_precision_loss, reason = "seconds for people")]

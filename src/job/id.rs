@@ -4,6 +4,9 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use crate::clock::Timestamp;
 
 /// The longest id, name, idempotency key or label that is accepted, in bytes.
 pub const NAME_BYTES_MAX: usize = 128;
@@ -119,10 +122,40 @@ impl JobId {
         Self::new(text)
     }
 
-    /// A fresh, time-ordered id.
+    /// A fresh, time-ordered id for callers outside the engine, by the machine's own time and chance.
     #[must_use]
     pub fn generate() -> Self {
-        Self::stored(uuid::Uuid::now_v7().hyphenated().encode_lower(&mut uuid::Uuid::encode_buffer()))
+        Self::of(uuid::Uuid::now_v7())
+    }
+
+    fn of(uuid: uuid::Uuid) -> Self {
+        Self::stored(uuid.hyphenated().encode_lower(&mut uuid::Uuid::encode_buffer()))
+    }
+}
+
+/// Draws fresh job ids: `UUIDv7`, each greater than the one before, so that jobs of one millisecond keep
+/// their order. The 12 bits below the time are a counter (RFC 9562, section 6.2, method 1) that runs over
+/// into the time; the rest is chance.
+#[derive(Debug, Default)]
+pub struct JobIds {
+    /// Time and counter of the last id.
+    last: AtomicU64,
+}
+
+impl JobIds {
+    const COUNTER_BITS: u32 = 12;
+
+    /// The next id at `now`; `roll` is 64 random bits.
+    pub fn draw(&self, now: Timestamp, roll: u64) -> JobId {
+        let earliest = now.millis().max(0).unsigned_abs() << Self::COUNTER_BITS;
+        let after = |last: u64| earliest.max(last + 1);
+        let last = self.last.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |last| Some(after(last)));
+        let at = after(last.unwrap_or_else(|last| last));
+        let (ms, count) = (at >> Self::COUNTER_BITS, at & ((1 << Self::COUNTER_BITS) - 1));
+        // The version goes above the counter, the variant above the chance.
+        let high = (ms << 16) | 0x7000 | count;
+        let low = (1 << 63) | (roll >> 2);
+        JobId::of(uuid::Uuid::from_u64_pair(high, low))
     }
 }
 
@@ -144,5 +177,19 @@ mod tests {
         let ids: Vec<JobId> = (0..100).map(|_| JobId::generate()).collect();
         assert!(ids.iter().all(|id| JobId::given(id.as_str()).is_ok()));
         assert!(ids.is_sorted());
+    }
+
+    #[test]
+    fn drawn_ids_follow_from_time_and_chance_and_keep_their_order() {
+        let ids = JobIds::default();
+        let first = ids.draw(Timestamp(1_767_323_045_678), 0);
+        assert_eq!(first.as_str(), "019b7ca9-8f2e-7000-8000-000000000000");
+        // Many in one millisecond, a clock that steps back, chance at its highest.
+        let more: Vec<JobId> = (0..5_000).map(|n| ids.draw(Timestamp(1_767_323_045_678 - n), u64::MAX)).collect();
+        assert!(more.is_sorted_by(|one, next| one < next) && first < more[0]);
+        for id in more {
+            let uuid = uuid::Uuid::parse_str(id.as_str()).unwrap();
+            assert_eq!((uuid.get_version_num(), uuid.get_variant()), (7, uuid::Variant::RFC4122));
+        }
     }
 }

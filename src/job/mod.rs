@@ -12,7 +12,7 @@ use bytes::Bytes;
 use crate::clock::Timestamp;
 
 pub use fingerprint::{AskedFor, Fingerprint, fingerprint};
-pub use id::{InvalidName, JobId, NAME_BYTES_MAX, NodeId, PoolName, QueueName, TypeName, WorkerName};
+pub use id::{InvalidName, JobId, JobIds, NAME_BYTES_MAX, NodeId, PoolName, QueueName, TypeName, WorkerName};
 pub use priority::{PRIORITY_NAMES, Priority};
 pub use state::{Event, IllegalMove, State, next};
 

@@ -5,6 +5,8 @@
 //! takes the whole process down with its name, because a daemon that limps without its reaper or its
 //! committer is worse than one that its service manager restarts.
 
+pub mod watch;
+
 use std::collections::VecDeque;
 use std::future::Future;
 use std::panic::AssertUnwindSafe;
@@ -12,10 +14,11 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use futures_util::FutureExt;
-use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
+
+use crate::chance::Chance;
 
 /// Restarts within [`RESTART_WINDOW`] that a service is allowed.
 const RESTARTS_MAX: usize = 5;
@@ -124,8 +127,7 @@ impl Supervisor {
     /// Waits until a service has failed for good; answers its name and how.
     pub async fn failed(&self) -> String {
         let mut failure = self.failure.subscribe();
-        let failed = failure.wait_for(Option::is_some).await;
-        failed.ok().and_then(|words| words.clone()).unwrap_or_default()
+        failure.wait_for(Option::is_some).await.unwrap_or_default()
     }
 
     /// Tells all services to end and waits for them, at most `patience`. True if all did.
@@ -146,8 +148,13 @@ pub fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 
 /// Runs `work` again and again: at once, then whenever `nudge` fires or `period` (spread by a fifth,
 /// so that nodes do not march in step) has passed, until `stop`.
-pub async fn periodic<F, R>(period: Duration, nudge: &tokio::sync::Notify, stop: &CancellationToken, mut work: F)
-where
+pub async fn periodic<F, R>(
+    period: Duration,
+    chance: &Chance,
+    nudge: &tokio::sync::Notify,
+    stop: &CancellationToken,
+    mut work: F,
+) where
     F: FnMut() -> R,
     R: Future<Output = ()>,
 {
@@ -159,12 +166,11 @@ where
             () = stop.cancelled() => return,
             () = work() => {}
         }
-        let spread = rand::random_range(0.8..1.2);
         tokio::select! {
             biased;
             () = stop.cancelled() => return,
             () = nudged => {}
-            () = tokio::time::sleep(period.mul_f64(spread)) => {}
+            () = tokio::time::sleep(period.mul_f64(chance.between(0.8, 1.2))) => {}
         }
     }
 }

@@ -17,7 +17,7 @@ mod scripts;
 mod walk;
 
 use bytes::Bytes;
-use ganger::broker::{BrokerError, Push, Pushed, Reaped, Release, Removed, Which};
+use ganger::broker::{BrokerError, Held, Push, Pushed, Reaped, Release, Removed, Which};
 use ganger::job::{Counters, JobId};
 
 use self::fixture::{EPOCH, Fixture, HOUR, LEASE, id, lane, node, queue};
@@ -128,6 +128,7 @@ async fn every_step_of_another_epoch_is_refused(f: Fixture) {
     f.broker.adopt(EPOCH - 1);
     let lease = fixture::lease_ref("a", 1, 1);
     let settle = fixture::settle(&lease, Release::Crash);
+    let held = Held { lease: lease.clone(), node: node("node-1"), counters: Counters::default() };
     let b = &f.broker;
     let refusals = [
         b.push(&queue(), &[f.entry("a", "fast", 1)]).await.err(),
@@ -139,6 +140,9 @@ async fn every_step_of_another_epoch_is_refused(f: Fixture) {
         b.depth(&queue(), &[]).await.err(),
         b.inspect(&queue(), &[id("a")]).await.err(),
         b.leases(&queue(), 10).await.err(),
+        b.scan(&queue(), None, 10).await.err(),
+        b.restore(&queue(), &[held], LEASE, LEASE).await.err(),
+        b.advance(EPOCH - 2, &[queue()]).await.err(),
         b.open(&[queue()]).await.err(),
     ];
     for (at, refusal) in refusals.into_iter().enumerate() {
@@ -436,6 +440,85 @@ async fn batches_larger_than_a_script_takes_are_answered_in_order(f: Fixture) {
 }
 
 /// Makes each promise a test on each broker.
+async fn a_lease_is_restored_to_its_holder_after_a_reset(f: Fixture) {
+    f.push(&[f.entry("a", "fast", 1), f.entry("b", "slow", 2)]).await;
+    let claims = f.claim(&["fast", "slow"], 2).await.claims;
+    let held: Vec<Held> = claims.iter().map(fixture::held).collect();
+    f.broker.reset("ledger-1", EPOCH + 1, &[queue()]).await.unwrap();
+    f.broker.adopt(EPOCH + 1);
+    f.push(&[f.entry("a", "fast", 1), f.entry("b", "slow", 2)]).await;
+    for _ in 0..2 {
+        assert_eq!(f.broker.restore(&queue(), &held, LEASE, HOUR).await.unwrap(), [true, true], "may be repeated");
+    }
+    f.broker.open(&[queue()]).await.unwrap();
+    assert_eq!((f.depth(&[]).await.leased, f.depth(&[]).await.ready), (2, [0; 5]));
+    assert!(f.claim(&["fast", "slow"], 2).await.claims.is_empty());
+    let view = f.view("a").await.unwrap();
+    assert_eq!((view.counters, view.lease.unwrap().fence), (claims[0].counters, claims[0].fence));
+    assert_eq!(f.renew(&claims[0], LEASE).await, [true]);
+    assert_eq!(f.settle(&claims[0], Release::Retry { due_at_ms: 1 }).await, [true]);
+    let again = f.claim(&["fast"], 1).await.claims.remove(0);
+    assert_eq!((again.score, again.suspect, again.fence > claims[0].fence), (1, true, true));
+    assert_eq!(f.settle(&claims[1], Release::Done { result: None }).await, [true]);
+}
+
+async fn only_what_waits_and_is_of_the_same_life_is_restored(f: Fixture) {
+    let later = Some(f.now().await + HOUR);
+    let entries = [
+        Push { seq: 2, ..f.entry("newer", "fast", 1) },
+        Push { due_at_ms: later, ..f.entry("later", "fast", 2) },
+        f.entry("taken", "fast", 3),
+    ];
+    f.push(&entries).await;
+    f.push(&[Push { seq: 3, ..f.entry("other", "slow", 0) }]).await;
+    let taken = f.claim(&["fast"], 2).await.claims;
+    f.settle(&taken[0], Release::Defer { due_at_ms: None }).await;
+    let held: Vec<Held> = ["newer", "later", "taken", "absent"]
+        .map(|name| Held { lease: fixture::lease_ref(name, 1, 7), node: node("node-9"), counters: Counters::default() })
+        .into();
+    assert_eq!(f.broker.restore(&queue(), &held, LEASE, HOUR).await.unwrap(), [false; 4]);
+    assert_eq!(f.view("taken").await.unwrap().lease.unwrap().fence, taken[1].fence);
+}
+
+async fn a_scan_meets_every_entry_wherever_it_is(f: Fixture) {
+    let later = Some(f.now().await + HOUR);
+    let mut entries: Vec<Push> = (0..40).map(|n| f.entry(&format!("w{n:02}"), "slow", n % 5)).collect();
+    entries.extend((0..30).map(|n| Push { due_at_ms: later, seq: 7, ..f.entry(&format!("x{n:02}"), "slow", n) }));
+    entries.extend((0..20).map(|n| f.entry(&format!("y{n:02}"), "fast", n)));
+    f.push(&entries).await;
+    f.claim(&["fast"], 10).await;
+    let (mut met, mut cursor) = (std::collections::BTreeMap::new(), None);
+    loop {
+        let (page, next) = f.broker.scan(&queue(), cursor, 7).await.unwrap();
+        met.extend(page.into_iter().map(|found| (found.id.to_string(), (found.seq, found.leased, found.misplaced))));
+        cursor = next;
+        if cursor.is_none() {
+            break;
+        }
+    }
+    assert_eq!(met.len(), 90);
+    assert_eq!(met.values().filter(|(_, leased, _)| *leased).count(), 10);
+    assert_eq!((met["x03"], met["w39"]), ((7, false, false), (1, false, false)));
+    assert!(met.values().all(|(_, _, misplaced)| !misplaced));
+}
+
+async fn an_advance_keeps_entries_and_leases_and_starts_fences_anew_above_all_others(f: Fixture) {
+    f.push(&[f.entry("a", "fast", 1), f.entry("b", "fast", 2)]).await;
+    let first = f.claim(&["fast"], 1).await.claims.remove(0);
+    for _ in 0..2 {
+        f.broker.advance(EPOCH + 1, &[queue()]).await.unwrap();
+    }
+    let refusal = f.broker.claim(&f.request(&["fast"], 1)).await.unwrap_err();
+    assert!(matches!(refusal, BrokerError::Epoch { .. }), "{refusal:?}");
+    f.broker.adopt(EPOCH + 1);
+    let identity = f.broker.identity().await.unwrap();
+    assert_eq!((identity.epoch, identity.open), (Some(EPOCH + 1), true));
+    let second = f.claim(&["fast"], 1).await.claims.remove(0);
+    assert_eq!((second.id.as_str(), second.fence), ("b", ((EPOCH + 1) << 32) + 1));
+    assert_eq!(f.renew(&first, LEASE).await, [true]);
+    assert_eq!(f.settle(&first, Release::Done { result: None }).await, [true]);
+}
+
 macro_rules! on_every_broker {
     ($($promise:ident)+) => {
         mod memory {
@@ -487,4 +570,8 @@ on_every_broker! {
     depth_counts_ready_entries_by_priority
     what_may_be_claimable_wakes_the_listeners
     batches_larger_than_a_script_takes_are_answered_in_order
+    a_lease_is_restored_to_its_holder_after_a_reset
+    only_what_waits_and_is_of_the_same_life_is_restored
+    a_scan_meets_every_entry_wherever_it_is
+    an_advance_keeps_entries_and_leases_and_starts_fences_anew_above_all_others
 }

@@ -16,8 +16,8 @@ use tokio::sync::broadcast;
 
 use self::queue::{Queue, Queues};
 use super::{
-    Broker, BrokerError, BrokerIdentity, ClaimRequest, Claimed, Depth, EntryView, LeaseRef, Push, Pushed, Reaped,
-    Removed, Result, Settle, Which,
+    Broker, BrokerError, BrokerIdentity, ClaimRequest, Claimed, Depth, EntryView, Held, LeaseRef, Push, Pushed, Reaped,
+    Removed, Result, Scanned, Settle, Which,
 };
 use crate::clock::Clock;
 use crate::job::{JobId, NodeId, QueueName, Seq, TypeName};
@@ -140,6 +140,23 @@ impl Broker for MemoryBroker {
         Ok(())
     }
 
+    async fn restore(&self, queue: &QueueName, held: &[Held], lease_ms: i64, _lock_ms: i64) -> Result<Vec<bool>> {
+        self.in_epoch(queue, |found, now| held.iter().map(|held| found.restore(held, now, lease_ms)).collect())
+    }
+
+    async fn advance(&self, epoch: i64, _queues: &[QueueName]) -> Result<()> {
+        let from = self.adopted.load(Ordering::Acquire);
+        let mut state = self.state();
+        if state.epoch != Some(from) && state.epoch != Some(epoch) {
+            return Err(epoch_error(from, state.epoch));
+        }
+        state.epoch = Some(epoch);
+        for queue in state.queues.values_mut().filter(|queue| queue.epoch == Some(from)) {
+            queue.advance(epoch);
+        }
+        Ok(())
+    }
+
     async fn push(&self, queue: &QueueName, entries: &[Push]) -> Result<Vec<Pushed>> {
         let pushed: Vec<Pushed> =
             self.in_epoch(queue, |found, now| entries.iter().map(|entry| found.push(entry, now)).collect())?;
@@ -197,6 +214,15 @@ impl Broker for MemoryBroker {
 
     async fn leases(&self, queue: &QueueName, limit: usize) -> Result<Vec<EntryView>> {
         self.in_epoch(queue, |found, _| found.leases(limit))
+    }
+
+    async fn scan(
+        &self,
+        queue: &QueueName,
+        cursor: Option<String>,
+        limit: usize,
+    ) -> Result<(Vec<Scanned>, Option<String>)> {
+        self.in_epoch(queue, |found, _| found.scan(cursor.as_deref(), limit))
     }
 
     /// What it holds is bounded by the ledger's live rows and the process's memory, which shedding watches.

@@ -5,10 +5,11 @@
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap, HashMap};
+use std::ops::Bound;
 
 use crate::broker::{
-    Claim, ClaimRequest, Claimed, Depth, EntryView, LeaseRef, LeaseView, Push, Pushed, Reaped, Release, Removed,
-    Settle, Which,
+    Claim, ClaimRequest, Claimed, Depth, EntryView, Held, LeaseRef, LeaseView, Push, Pushed, Reaped, Release, Removed,
+    Scanned, Settle, Which,
 };
 use crate::job::{Counters, Fence, JobId, NodeId, Priority, QueueName, Seq, TypeName};
 
@@ -74,6 +75,30 @@ impl Queue {
     pub(super) fn reset(&mut self, epoch: i64) {
         let counter = if self.epoch == Some(epoch) { self.counter } else { 0 };
         *self = Self { epoch: Some(epoch), counter, ..Self::default() };
+    }
+
+    /// Enters a later epoch and keeps everything; fences count anew above all older ones.
+    pub(super) fn advance(&mut self, epoch: i64) {
+        self.epoch = Some(epoch);
+        self.counter = 0;
+    }
+
+    /// Leases a waiting entry under the fence that its holder had.
+    pub(super) fn restore(&mut self, held: &Held, now: i64, lease_ms: i64) -> bool {
+        let lease = &held.lease;
+        match self.entries.get(&lease.id) {
+            Some(entry) if entry.is_held_by(lease) => return true,
+            Some(Entry { seq, place: Place::Lane, .. }) if *seq == lease.seq => {}
+            _ => return false,
+        }
+        let Some(mut entry) = self.take_out(&lease.id) else { return false };
+        let deadline_ms = now + lease_ms;
+        let view = LeaseView { fence: lease.fence, node: held.node.clone(), claimed_at_ms: now };
+        entry.counters = held.counters;
+        entry.place = Place::Leased { deadline_ms, lease: view };
+        self.leases.insert((deadline_ms, lease.id.clone()));
+        self.entries.insert(lease.id.clone(), entry);
+        true
     }
 
     /// Whether claims of `epoch` may be opened: it is in that epoch, or has nothing of a former one.
@@ -237,6 +262,29 @@ impl Queue {
         self.leases.iter().take(limit).filter_map(|(_, id)| self.inspect(id)).collect()
     }
 
+    /// A part of all entries, place by place; the cursor names the last one met.
+    pub(super) fn scan(&self, cursor: Option<&str>, limit: usize) -> (Vec<Scanned>, Option<String>) {
+        let lanes = self.lanes.iter().map(|(lane, waiting)| (format!("lane {lane}"), waiting));
+        let places = lanes.chain([("later".to_owned(), &self.later), ("leases".to_owned(), &self.leases)]);
+        let from = cursor.and_then(read_cursor);
+        let mut met = Vec::new();
+        for (place, ids) in places {
+            let after = match &from {
+                Some((reached, _, _)) if place < *reached => continue,
+                Some((reached, number, id)) if place == *reached => Bound::Excluded((*number, id.clone())),
+                _ => Bound::Unbounded,
+            };
+            for (number, id) in ids.range((after, Bound::Unbounded)) {
+                let seq = self.entries.get(id).map_or(0, |entry| entry.seq);
+                met.push(Scanned { id: id.clone(), seq, leased: place == "leases", misplaced: false });
+                if met.len() >= limit.max(1) {
+                    return (met, Some(format!("{place};{number};{id}")));
+                }
+            }
+        }
+        (met, None)
+    }
+
     // --- the moves that the steps above are made of ---
 
     /// Moves up to `limit` due entries into their lanes.
@@ -320,6 +368,12 @@ impl Queue {
             keyed: entry.keyed,
         })
     }
+}
+
+/// Place, number and id of the last entry that a scan met.
+fn read_cursor(cursor: &str) -> Option<(String, i64, JobId)> {
+    let mut parts = cursor.split(';');
+    Some((parts.next()?.to_owned(), parts.next()?.parse().ok()?, JobId::stored(parts.next()?)))
 }
 
 fn slot(priority: Priority) -> usize {

@@ -3,8 +3,10 @@
 use redis::{Cmd, ToRedisArgs, Value};
 
 use super::scripts::Script;
-use crate::broker::{Claim, Claimed, Depth, EntryView, LeaseView, Push, Pushed, Reaped, Removed, Settle};
-use crate::broker::{LeaseRef, Release};
+use crate::broker::{
+    Claim, Claimed, Depth, EntryView, Held, LeaseRef, LeaseView, Push, Pushed, Reaped, Release, Removed, Scanned,
+    Settle,
+};
 use crate::job::{Counters, JobId, NodeId, Seq, TypeName};
 
 /// The largest result that is kept as `job_result`; the ledger answers for larger ones.
@@ -51,6 +53,12 @@ impl Call {
     pub(super) fn lease(mut self, lease: &LeaseRef) -> Self {
         self.command.arg(lease.id.as_str()).arg(lease.seq).arg(lease.fence);
         self
+    }
+
+    pub(super) fn held(self, held: &Held) -> Self {
+        let mut call = self.lease(&held.lease);
+        call.command.arg(held.node.as_str()).arg(counters_text(held.counters));
+        call
     }
 
     pub(super) fn settle(self, settle: &Settle) -> Self {
@@ -233,6 +241,17 @@ pub(super) fn read_inspected(id: &JobId, value: &Value) -> Read<Option<EntryView
 
 pub(super) fn read_leases(reply: &[Value]) -> Read<Vec<EntryView>> {
     reply.chunks_exact(2).map(|pair| Ok(view(text(&pair[0])?, read_entry(text(&pair[1])?)?))).collect()
+}
+
+/// The answer of `scan`: now, the next cursor, then entries.
+pub(super) fn read_scanned(reply: &[Value]) -> Read<(Vec<Scanned>, Option<String>)> {
+    let [_, cursor, entries @ ..] = reply else { return Err(Unreadable("a scan")) };
+    let cursor = Some(text(cursor)?.to_owned()).filter(|cursor| cursor != "0");
+    let read = |parts: &[Value]| {
+        let (id, seq) = (JobId::stored(text(&parts[0])?), number(&parts[1])?);
+        Ok(Scanned { id, seq, leased: read_flag(&parts[2])?, misplaced: read_flag(&parts[3])? })
+    };
+    Ok((entries.chunks_exact(4).map(read).collect::<Read<_>>()?, cursor))
 }
 
 /// The answer of `depth`, and whether more entries are due than one call moves.

@@ -82,6 +82,20 @@ impl RedisBroker {
         Ok(())
     }
 
+    /// The meta hash goes last: an advance that ends half-way leaves an epoch that the ledger is ahead of,
+    /// and so a rebuild.
+    pub(super) async fn advance_queues(&self, epoch: i64, queues: &[QueueName]) -> Result<()> {
+        let from = self.epoch();
+        let advance = |key: String, counts_anew: bool| {
+            let call = Call::new(&SCRIPTS.advance, &[key]).arg(from).arg(epoch).arg(u8::from(counts_anew));
+            self.run(Role::Upkeep, call, from)
+        };
+        for queue in self.known_queues(queues).await? {
+            advance(self.keys.control(&queue), true).await?;
+        }
+        advance(self.keys.meta(), false).await.map(drop)
+    }
+
     /// Remembers queues before anything stands in them, so that a later reset finds them all.
     async fn note_queues(&self, queues: &[QueueName]) -> Result<()> {
         if queues.is_empty() {

@@ -29,8 +29,8 @@ use self::memory::Memory;
 use self::scripts::{SCRIPTS, Script};
 use self::wakes::Wakes;
 use super::{
-    Broker, BrokerError, BrokerIdentity, ClaimRequest, Claimed, Depth, EntryView, LeaseRef, Push, Pushed, Reaped,
-    Release, Removed, Result, Settle, Which,
+    Broker, BrokerError, BrokerIdentity, ClaimRequest, Claimed, Depth, EntryView, Held, LeaseRef, Push, Pushed, Reaped,
+    Release, Removed, Result, Scanned, Settle, Which,
 };
 use crate::job::{JobId, NodeId, QueueName, Seq, TypeName};
 
@@ -214,6 +214,22 @@ impl Broker for RedisBroker {
         self.open_queues(queues).await
     }
 
+    async fn restore(&self, queue: &QueueName, held: &[Held], lease_ms: i64, lock_ms: i64) -> Result<Vec<bool>> {
+        let epoch = self.epoch();
+        let mut restored = Vec::with_capacity(held.len());
+        for batch in held.chunks(BATCH_MAX) {
+            let call = Self::call(&SCRIPTS.restore, &self.queue_keys(queue), epoch).arg(self.keys.queue(queue));
+            let call = batch.iter().fold(call.arg(lease_ms).arg(lock_ms), Call::held);
+            let reply = self.run(Role::Upkeep, call, epoch).await?;
+            restored.extend(self.read_each(&reply, codec::read_flag)?);
+        }
+        Ok(restored)
+    }
+
+    async fn advance(&self, epoch: i64, queues: &[QueueName]) -> Result<()> {
+        self.advance_queues(epoch, queues).await
+    }
+
     async fn push(&self, queue: &QueueName, entries: &[Push]) -> Result<Vec<Pushed>> {
         let epoch = self.epoch();
         let mut keys = self.queue_keys(queue);
@@ -356,6 +372,19 @@ impl Broker for RedisBroker {
             }
         }
         Ok(views)
+    }
+
+    async fn scan(
+        &self,
+        queue: &QueueName,
+        cursor: Option<String>,
+        limit: usize,
+    ) -> Result<(Vec<Scanned>, Option<String>)> {
+        let epoch = self.epoch();
+        let call = Self::call(&SCRIPTS.scan, &self.queue_keys(queue), epoch).arg(self.keys.queue(queue));
+        let call = call.arg(cursor.as_deref().unwrap_or("0")).arg(limit.clamp(1, BATCH_MAX));
+        let reply = self.run(Role::Upkeep, call, epoch).await?;
+        self.read(codec::read_scanned(&reply))
     }
 
     fn is_full(&self) -> bool {

@@ -28,6 +28,7 @@ pub(super) struct Script {
 #[derive(Debug)]
 pub(super) struct Scripts {
     pub(super) admit: Script,
+    pub(super) advance: Script,
     pub(super) claim: Script,
     pub(super) depth: Script,
     pub(super) enter: Script,
@@ -40,12 +41,15 @@ pub(super) struct Scripts {
     pub(super) remove: Script,
     pub(super) renew: Script,
     pub(super) reset: Script,
+    pub(super) restore: Script,
+    pub(super) scan: Script,
     pub(super) settle: Script,
 }
 
 /// The table.
 pub(super) static SCRIPTS: LazyLock<Scripts> = LazyLock::new(|| Scripts {
     admit: script("admit", 1, false, include_str!("lua/admit.lua")),
+    advance: script("advance", 1, false, include_str!("lua/advance.lua")),
     claim: script("claim", 4, true, include_str!("lua/claim.lua")),
     depth: script("depth", 5, true, include_str!("lua/depth.lua")),
     enter: script("enter", 1, false, include_str!("lua/enter.lua")),
@@ -58,14 +62,17 @@ pub(super) static SCRIPTS: LazyLock<Scripts> = LazyLock::new(|| Scripts {
     remove: script("remove", 4, false, include_str!("lua/remove.lua")),
     renew: script("renew", 3, false, include_str!("lua/renew.lua")),
     reset: script("reset", 5, false, include_str!("lua/reset.lua")),
+    restore: script("restore", 4, false, include_str!("lua/restore.lua")),
+    scan: script("scan", 4, false, include_str!("lua/scan.lua")),
     settle: script("settle", 4, false, include_str!("lua/settle.lua")),
 });
 
 impl Scripts {
     /// Every script, for loading.
-    pub(super) fn all(&self) -> [&Script; 14] {
+    pub(super) fn all(&self) -> [&Script; 17] {
         [
             &self.admit,
+            &self.advance,
             &self.claim,
             &self.depth,
             &self.enter,
@@ -78,6 +85,8 @@ impl Scripts {
             &self.remove,
             &self.renew,
             &self.reset,
+            &self.restore,
+            &self.scan,
             &self.settle,
         ]
     }

@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use ganger::broker::memory::MemoryBroker;
 use ganger::broker::redis::{RedisBroker, RedisParams};
-use ganger::broker::{Broker, Claim, ClaimRequest, Claimed, Depth, EntryView, LeaseRef, Push, Pushed, Release, Settle};
+use ganger::broker::{
+    Broker, Claim, ClaimRequest, Claimed, Depth, EntryView, Held, LeaseRef, Push, Pushed, Release, Settle,
+};
 use ganger::clock::{ManualClock, Timestamp};
 use ganger::job::{Counters, Fence, JobId, NodeId, Priority, QueueName, Seq, TypeName};
 use redis::aio::MultiplexedConnection;
@@ -213,4 +215,9 @@ pub(crate) fn lease_of(claim: &Claim) -> LeaseRef {
 
 pub(crate) fn settle(lease: &LeaseRef, release: Release) -> Settle {
     Settle { lease: lease.clone(), release }
+}
+
+/// A claim as its holder tells of it.
+pub(crate) fn held(claim: &Claim) -> Held {
+    Held { lease: lease_of(claim), node: node("node-1"), counters: claim.counters }
 }

@@ -450,3 +450,29 @@ fn passwords_are_never_shown() {
     assert!(!said.contains("hunter2") && said.contains("127.0.0.1:1"), "{said}");
     assert!(matches!(RedisBroker::new(RedisParams::new("http://x")), Err(BrokerError::Unfit { .. })));
 }
+
+#[tokio::test]
+async fn a_scan_names_entries_that_stand_in_no_place() {
+    let mut bare = Bare::new().await;
+    let later = Some(bare.f.now().await + HOUR);
+    let entries = [
+        bare.f.entry("lane", "slow", 1),
+        Push { due_at_ms: later, ..bare.f.entry("later", "slow", 2) },
+        bare.f.entry("leased", "fast", 3),
+    ];
+    bare.f.push(&entries).await;
+    bare.f.claim(&["fast"], 1).await;
+    let misplaced = async |f: &Fixture| {
+        let (met, _) = f.broker.scan(&queue(), None, 100).await.unwrap();
+        let mut names: Vec<String> =
+            met.into_iter().filter(|found| found.misplaced).map(|found| found.id.to_string()).collect();
+        names.sort();
+        names
+    };
+    assert_eq!(misplaced(&bare.f).await, [""; 0]);
+    for (place, name) in [("lane:slow", "lane"), ("later", "later"), ("leases", "leased")] {
+        let key = bare.key(place);
+        redis::cmd("ZREM").arg(key).arg(name).exec_async(&mut bare.connection).await.unwrap();
+    }
+    assert_eq!(misplaced(&bare.f).await, ["lane", "later", "leased"]);
+}
