@@ -155,6 +155,12 @@ pub const CATALOG: &[Metric] = &[
     metric("ganger_ledger_rows", Kind::Gauge, "table", "Rows in the ledger: live, finished"),
     metric("ganger_ledger_bytes", Kind::Gauge, "", "Size of the ledger on disk"),
     metric("ganger_retention_dropped_total", Kind::Counter, "kind", "Rows that retention dropped: jobs, keys"),
+    metric(
+        "ganger_broker_memory_ratio",
+        Kind::Gauge,
+        "",
+        "Share of Redis' maxmemory in use, 0 to 1, of its fullest server; 0 without a maxmemory",
+    ),
     metric("ganger_broker_epoch", Kind::Gauge, "", "The epoch that this node works in"),
     metric("ganger_broker_rebuilds_total", Kind::Counter, "", "Rebuilds of the broker from the ledger by this node"),
     metric("ganger_broker_rebuild_seconds", Kind::Gauge, "", "Length of the last rebuild"),
@@ -460,6 +466,11 @@ pub fn ledger_size(live: u64, finished: u64, bytes: u64) {
 pub fn retention_dropped(jobs: u64, keys: u64) {
     counter!("ganger_retention_dropped_total", "kind" => "jobs").increment(jobs);
     counter!("ganger_retention_dropped_total", "kind" => "keys").increment(keys);
+}
+
+/// Shows which share of its memory the broker uses.
+pub fn broker_memory_ratio(ratio: f64) {
+    gauge!("ganger_broker_memory_ratio").set(ratio);
 }
 
 /// Shows the epoch.

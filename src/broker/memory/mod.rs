@@ -225,6 +225,7 @@ impl Broker for MemoryBroker {
         self.in_epoch(queue, |found, _| found.scan(cursor.as_deref(), limit))
     }
 
+    /// What it holds is bounded by the ledger's live rows and the process's memory, which shedding watches.
     fn is_full(&self) -> bool {
         false
     }
