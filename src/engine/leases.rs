@@ -70,6 +70,11 @@ pub(super) async fn renew(core: Arc<Core>, stop: CancellationToken) {
 async fn renew_once(core: &Core) {
     let mut cut_off = Vec::new();
     for (queue, runs) in core.running.by_queue() {
+        // While it is rebuilt it knows no lease, and that says nothing.
+        if !core.session.is_open() {
+            cut_off.extend(runs);
+            continue;
+        }
         let asked = Instant::now();
         let leases: Vec<_> = runs.iter().map(|run| run.lease()).collect();
         match core.broker.renew(&queue, &leases, core.params.lease_ms, core.params.lock_ms).await {
