@@ -314,14 +314,18 @@ pub type Result<T> = std::result::Result<T, BrokerError>;
 
 /// The live queues.
 ///
-/// All steps but `identity`, `reset`, `open`, `advance` and `set_paused` fail with [`BrokerError::Epoch`]
-/// unless the broker is in the epoch that was last given to [`Broker::adopt`].
+/// All steps but `identity`, `reset`, `advance` and `set_paused` fail with [`BrokerError::Epoch`] unless the
+/// broker is in the epoch that was last given to [`Broker::adopt`]. A broker behind a network refuses every
+/// step but `identity` as not ready until `adopt` has committed it to a server, and again whenever that server
+/// may have lost something.
 #[async_trait]
 pub trait Broker: Send + Sync + std::fmt::Debug {
-    /// Checks that the server is fit for use and says who it is. Connects if needed.
+    /// Checks that the server is fit for use and says who it is. Connects if needed. Calls go on as before if
+    /// it is the server that was adopted; to any other they are refused until the next [`Broker::adopt`], so
+    /// that nothing is claimed there before its epoch was compared with the ledger's.
     async fn identity(&self) -> Result<BrokerIdentity>;
 
-    /// From now on calls carry `epoch`. Local, no round trip.
+    /// From now on calls carry `epoch` and go to the server that [`Broker::identity`] saw last. Local, no round trip.
     fn adopt(&self, epoch: i64);
 
     /// Empties every queue named, enters `epoch` for `ledger_id`, and leaves claims closed.

@@ -48,9 +48,9 @@ async fn heartbeat(core: &Core, started_at: Timestamp) {
         status: "{}".to_owned(),
     };
     match core.ledger.heartbeat(&node, core.heartbeat_lapse_ms()).await {
-        Ok(nodes) => {
+        Ok(heard) => {
             core.session.ledger_answered();
-            let (alive, lapsed): (Vec<Node>, Vec<Node>) = nodes.into_iter().partition(|node| node.alive);
+            let (alive, lapsed): (Vec<Node>, Vec<Node>) = heard.nodes.into_iter().partition(|node| node.alive);
             let known = core.living.load();
             let lost = lapsed.iter().filter(|node| known.contains(&node.id)).map(|node| node.name.as_str());
             let lost: Vec<&str> = lost.collect();

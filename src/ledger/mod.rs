@@ -326,6 +326,15 @@ pub struct Node {
     pub status: String,
 }
 
+/// What a heartbeat hears.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Heard {
+    /// All nodes whose heartbeat is younger than an hour, this one among them.
+    pub nodes: Vec<Node>,
+    /// The epoch as it stands in the ledger.
+    pub epoch: i64,
+}
+
 /// Which ledger this is and which Redis it last worked with.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Identity {
@@ -414,7 +423,16 @@ pub trait Ledger: Send + Sync + std::fmt::Debug {
     /// is due.
     async fn page(&self, filter: &JobFilter, before: Option<Seq>, limit: u32, now: Timestamp) -> Result<Vec<Job>>;
 
+    /// The fences that live rows carry, in the order asked; `None` for lives that are gone or at rest.
+    async fn fences(&self, seqs: &[Seq]) -> Result<Vec<Option<Fence>>>;
+
+    /// The highest life drawn so far, committed or not; 0 before the first.
+    async fn last_seq(&self) -> Result<Seq>;
+
     /// Live rows after `after` in the order of `seq`, at most `limit`: the source of every rebuild.
+    ///
+    /// On Postgres a transaction draws its lives before it commits, so a row may appear below one that was
+    /// read already. Who must not miss such rows looks again later, as the sweep does.
     async fn live_entries(&self, after: Seq, limit: u32) -> Result<Vec<LiveEntry>>;
 
     /// Live rows of `job_type` whose due time (or acceptance) lies before `before`, oldest first,
@@ -433,9 +451,9 @@ pub trait Ledger: Send + Sync + std::fmt::Debug {
     /// Drops a bounded part of what retention no longer covers.
     async fn retain(&self, retention: Retention, now: Timestamp) -> Result<Dropped>;
 
-    /// Notes that `node` is alive and reads all nodes whose heartbeat is younger than an hour.
-    /// `lapse_ms` says after how long a silent node counts as gone.
-    async fn heartbeat(&self, node: &Node, lapse_ms: i64) -> Result<Vec<Node>>;
+    /// Notes that `node` is alive and hears of the others. `lapse_ms` says after how long a silent node
+    /// counts as gone.
+    async fn heartbeat(&self, node: &Node, lapse_ms: i64) -> Result<Heard>;
 
     /// Forgets a node that leaves in order.
     async fn leave(&self, node: &NodeId) -> Result<()>;

@@ -4,6 +4,7 @@
 //! only this program writes them and the tables' constraints say its rules a second time.
 
 use std::borrow::Cow;
+use std::collections::HashMap;
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
@@ -12,11 +13,11 @@ use sqlx::postgres::PgRow;
 use sqlx::sqlite::SqliteRow;
 
 use super::accept::{Holder, Present};
-use super::{Identity, JobFilter, LiveEntry, Node, Pause, Scope, Sizes, Verdict};
+use super::{Heard, Identity, JobFilter, LiveEntry, Node, Pause, Scope, Sizes, Verdict};
 use crate::clock::Timestamp;
 use crate::job::{
-    Attempt, Counters, Failure, Fingerprint, Job, JobId, Labels, NewJob, NodeId, Priority, QueueName, Rest, Seq, State,
-    TypeName,
+    Attempt, Counters, Failure, Fence, Fingerprint, Job, JobId, Labels, NewJob, NodeId, Priority, QueueName, Rest, Seq,
+    State, TypeName,
 };
 
 /// The length of one partition of finished jobs. Retention drops whole ones, so this is also how much
@@ -161,8 +162,7 @@ pub(super) fn pause(row: &impl Cells) -> sqlx::Result<Pause> {
     })
 }
 
-/// A node.
-pub(super) fn node(row: &impl Cells) -> sqlx::Result<Node> {
+fn node(row: &impl Cells) -> sqlx::Result<Node> {
     Ok(Node {
         id: NodeId::stored(row.text("id")?),
         name: row.text("name")?.to_owned(),
@@ -171,6 +171,28 @@ pub(super) fn node(row: &impl Cells) -> sqlx::Result<Node> {
         alive: row.flag("alive")?,
         status: row.text("status")?.to_owned(),
     })
+}
+
+/// A node, and the epoch that comes with every one of them.
+pub(super) fn heard(row: &impl Cells) -> sqlx::Result<(Node, i64)> {
+    Ok((node(row)?, row.int("epoch")?))
+}
+
+/// What a heartbeat hears. The node that beats is always among the rows.
+pub(super) fn all_heard(rows: Vec<(Node, i64)>) -> Heard {
+    let epoch = rows.first().map_or(0, |(_, epoch)| *epoch);
+    Heard { nodes: rows.into_iter().map(|(node, _)| node).collect(), epoch }
+}
+
+/// A life and its fence.
+pub(super) fn fence(row: &impl Cells) -> sqlx::Result<(Seq, Fence)> {
+    Ok((row.int("seq")?, row.int("fence")?))
+}
+
+/// The fences of the lives that were asked about, in that order.
+pub(super) fn fences_of(seqs: &[Seq], found: Vec<(Seq, Fence)>) -> Vec<Option<Fence>> {
+    let found: HashMap<Seq, Fence> = found.into_iter().collect();
+    seqs.iter().map(|seq| found.get(seq).copied()).collect()
 }
 
 /// Which ledger this is.

@@ -5,12 +5,13 @@
 //! checkout. A connection that failed or fell silent is replaced on its next use.
 //!
 //! A new connection may lead to another server: a restarted one, a promoted replica. It is used only if
-//! that server is the one that `identity` saw last; otherwise the session is not ready and every call
-//! says so until `identity` has looked again.
+//! that server is the one of the session; otherwise the session is not ready and every call says so. The
+//! way to a new session has two steps, so that nothing is claimed on a server before its epoch was compared
+//! with the ledger's: `identity` looks and keeps what it saw as a candidate, `adopt` commits to it.
 
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use deadpool_redis::{Manager, Pool};
 use redis::aio::MultiplexedConnection;
@@ -46,6 +47,15 @@ struct Line {
     is_broken: Arc<AtomicBool>,
 }
 
+/// Which server calls may go to, and which one they could go to.
+#[derive(Default)]
+struct Standing {
+    /// The server of the session; `None`: not ready.
+    session: Option<Arc<str>>,
+    /// The server that `identity` saw last and that has its scripts.
+    candidate: Option<Arc<str>>,
+}
+
 /// All connections to one server.
 pub(super) struct Connections {
     place: String,
@@ -53,8 +63,7 @@ pub(super) struct Connections {
     slots: Vec<tokio::sync::Mutex<Option<Held>>>,
     connect_timeout: Duration,
     timeout: Duration,
-    /// The server that `identity` saw last; `None` while nobody has looked.
-    session: Mutex<Option<Arc<str>>>,
+    standing: Mutex<Standing>,
     pub(super) clock: ServerClock,
 }
 
@@ -79,7 +88,7 @@ impl Connections {
         let pool = Pool::builder(manager).max_size(size).build().map_err(|error| unfit(error.to_string()))?;
         let slots = (0..size).map(|_| tokio::sync::Mutex::default()).collect();
         let clock = ServerClock::default();
-        Ok(Self { place, pool, slots, connect_timeout, timeout, session: Mutex::default(), clock })
+        Ok(Self { place, pool, slots, connect_timeout, timeout, standing: Mutex::default(), clock })
     }
 
     pub(super) fn place(&self) -> &str {
@@ -140,13 +149,32 @@ impl Connections {
         self.judge(&line, answer)
     }
 
-    /// The session is ready for calls to `server`, or for none.
-    pub(super) fn set_session(&self, server: Option<&str>) {
-        *self.session.lock().unwrap_or_else(PoisonError::into_inner) = server.map(Arc::from);
+    /// Keeps `server` as the candidate. A session with another server ends here; one with this server goes on.
+    pub(super) fn propose(&self, server: &str) {
+        let mut standing = self.standing();
+        if standing.session.as_deref() != Some(server) {
+            standing.session = None;
+        }
+        standing.candidate = Some(Arc::from(server));
+    }
+
+    /// From now on calls go to the candidate.
+    pub(super) fn commit(&self) {
+        let mut standing = self.standing();
+        standing.session = standing.candidate.clone();
+    }
+
+    /// No call gets through until a server was identified and adopted again.
+    pub(super) fn forget(&self) {
+        *self.standing() = Standing::default();
+    }
+
+    fn standing(&self) -> MutexGuard<'_, Standing> {
+        self.standing.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn session(&self) -> Option<Arc<str>> {
-        self.session.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.standing().session.clone()
     }
 
     fn slot(&self, role: Role) -> &tokio::sync::Mutex<Option<Held>> {
@@ -164,7 +192,7 @@ impl Connections {
         }
         let line = self.connect(&mut held).await?;
         if line.server != session {
-            self.set_session(None);
+            self.forget();
             return Err(self.not_ready());
         }
         Ok(line)
@@ -209,7 +237,7 @@ impl Connections {
         if server_error(ServerErrorKind::NoScript) || server_error(ServerErrorKind::ReadOnly) {
             // It forgot its scripts or its rank: whoever it is now has to be looked at first.
             line.is_broken.store(true, Ordering::Release);
-            self.set_session(None);
+            self.forget();
         }
         Err(self.refused(&error))
     }
@@ -243,7 +271,9 @@ impl Connections {
     }
 
     fn not_ready(&self) -> BrokerError {
-        self.unavailable("not ready: the server is new, changed or forgot its scripts, and was not identified".into())
+        self.unavailable(
+            "not ready: the server is new, changed or forgot its scripts, and was not identified and adopted".into(),
+        )
     }
 }
 

@@ -13,16 +13,16 @@ use crate::broker::{BrokerError, BrokerIdentity};
 use crate::job::QueueName;
 
 impl RedisBroker {
-    /// Looks at the server, judges it, and only then loads the scripts and lets calls through.
+    /// Looks at the server, judges it, and only then loads the scripts. Calls get through once it is adopted.
     pub(super) async fn identify(&self) -> Result<BrokerIdentity> {
         let info = self.connections.look().await?;
         let place = self.connections.place().to_owned();
         if let Some(reason) = info.misfit() {
-            self.connections.set_session(None);
+            self.connections.forget();
             return Err(BrokerError::Unfit { place, reason });
         }
         if info.is_replica() {
-            self.connections.set_session(None);
+            self.connections.forget();
             return Err(self.connections.unavailable("it is a replica".to_owned()));
         }
         self.note_memory(&info);
@@ -37,7 +37,7 @@ impl RedisBroker {
         let (meta, (seconds, micros)): (Vec<Option<String>>, (i64, i64)) =
             self.connections.prepare(&server, &pipeline).await?;
         self.connections.clock.note(seconds * 1000 + micros / 1000, sent);
-        self.connections.set_session(Some(&server));
+        self.connections.propose(&server);
         let [ledger_id, epoch, open] = meta.try_into().unwrap_or_default();
         let epoch = epoch.and_then(|epoch| epoch.parse().ok());
         Ok(BrokerIdentity { ledger_id, epoch, open: open.as_deref() == Some("1"), server })

@@ -208,6 +208,7 @@ impl Broker for RedisBroker {
 
     fn adopt(&self, epoch: i64) {
         self.adopted.store(epoch, Ordering::Release);
+        self.connections.commit();
     }
 
     async fn reset(&self, ledger_id: &str, epoch: i64, queues: &[QueueName]) -> Result<()> {

@@ -22,11 +22,11 @@ use super::fault::{self, Stage};
 use super::migrations::{self, Known, MigrationStatus};
 use super::row::{self, Cells, PageTerms};
 use super::{
-    Batch, BatchAnswer, Confirm, Confirmed, Dropped, Identity, JobFilter, Ledger, LedgerError, LiveEntry, Node, Order,
-    Ordered, Pause, Result, Retention, Scope, Sizes, accept as accepting, order as ordering, settle as settling,
+    Batch, BatchAnswer, Confirm, Confirmed, Dropped, Heard, Identity, JobFilter, Ledger, LedgerError, LiveEntry, Node,
+    Order, Ordered, Pause, Result, Retention, Scope, Sizes, accept as accepting, order as ordering, settle as settling,
 };
 use crate::clock::Timestamp;
-use crate::job::{Job, JobId, NodeId, Seq, TypeName};
+use crate::job::{Fence, Job, JobId, NodeId, Seq, TypeName};
 
 const MIGRATIONS: Known = &[(1, "ledger", include_str!("../../../migrations/postgres/0001_ledger.sql"))];
 
@@ -274,6 +274,16 @@ impl Ledger for PostgresLedger {
         self.rows(query, row::job).await
     }
 
+    async fn fences(&self, seqs: &[Seq]) -> Result<Vec<Option<Fence>>> {
+        let found = self.rows(sqlx::query(include_str!("sql/fences.sql")).bind(seqs), row::fence).await?;
+        Ok(row::fences_of(seqs, found))
+    }
+
+    async fn last_seq(&self) -> Result<Seq> {
+        let found = self.rows(sqlx::query(include_str!("sql/seq_last.sql")), |row| row.int("seq")).await?;
+        Ok(found.into_iter().next().unwrap_or_default())
+    }
+
     async fn live_entries(&self, after: Seq, limit: u32) -> Result<Vec<LiveEntry>> {
         let query = sqlx::query(include_str!("sql/live_entries.sql")).bind(after).bind(i64::from(limit));
         self.rows(query, row::entry).await
@@ -321,14 +331,14 @@ impl Ledger for PostgresLedger {
         retain::pass(self, retention, now).await
     }
 
-    async fn heartbeat(&self, node: &Node, lapse_ms: i64) -> Result<Vec<Node>> {
+    async fn heartbeat(&self, node: &Node, lapse_ms: i64) -> Result<Heard> {
         let beat = sqlx::query(include_str!("sql/heartbeat.sql"))
             .bind(node.id.as_str())
             .bind(&node.name)
             .bind(node.started_at.millis())
-            .bind(&node.status);
-        self.write(beat).await?;
-        self.rows(sqlx::query(include_str!("sql/nodes.sql")).bind(lapse_ms), row::node).await
+            .bind(&node.status)
+            .bind(lapse_ms);
+        Ok(row::all_heard(self.rows(beat, row::heard).await?))
     }
 
     async fn leave(&self, node: &NodeId) -> Result<()> {

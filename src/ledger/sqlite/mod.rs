@@ -24,11 +24,11 @@ use super::fault::{self, Stage};
 use super::migrations::{self, Known, MigrationStatus};
 use super::row::{self, Cells, PageTerms};
 use super::{
-    Batch, BatchAnswer, Confirm, Confirmed, Dropped, Identity, JobFilter, Ledger, LiveEntry, Node, Order, Ordered,
-    Pause, Result, Retention, Scope, Sizes, accept as accepting, order as ordering, settle as settling,
+    Batch, BatchAnswer, Confirm, Confirmed, Dropped, Heard, Identity, JobFilter, Ledger, LiveEntry, Node, Order,
+    Ordered, Pause, Result, Retention, Scope, Sizes, accept as accepting, order as ordering, settle as settling,
 };
 use crate::clock::{Clock, Timestamp};
-use crate::job::{Job, JobId, NodeId, Seq, TypeName};
+use crate::job::{Fence, Job, JobId, NodeId, Seq, TypeName};
 
 const MIGRATIONS: Known = &[(1, "ledger", include_str!("../../../migrations/sqlite/0001_ledger.sql"))];
 
@@ -103,8 +103,10 @@ impl SqliteLedger {
         }
         let migrated = migrations::migrator(MIGRATIONS).run(&writer).await;
         migrated.map_err(|error| migrations::failed(&place, error, fault::sqlite))?;
-        let forgotten = sqlx::query(include_str!("sql/terms_forget.sql")).execute(&writer).await;
-        forgotten.map_err(|error| fault::sqlite(&place, &error, false))?;
+        for forget in [include_str!("sql/terms_forget.sql"), include_str!("sql/nodes_clear.sql")] {
+            let forgotten = sqlx::query(forget).execute(&writer).await;
+            forgotten.map_err(|error| fault::sqlite(&place, &error, false))?;
+        }
         let reading = options.read_only(true).pragma("cache_size", "-4096");
         let readers = pool().max_connections(READERS).test_before_acquire(false).connect_lazy_with(reading);
         Ok(Self { writer, readers, place, clock })
@@ -217,6 +219,28 @@ impl AsyncWork<Vec<Ordered>> for Orders<'_> {
     }
 }
 
+/// A heartbeat and what it hears.
+struct Beat<'a> {
+    node: &'a Node,
+    lapse_ms: i64,
+    now: Timestamp,
+}
+
+impl AsyncWork<Heard> for Beat<'_> {
+    async fn run(self, steps: Steps<'_>) -> sqlx::Result<Heard> {
+        let beat = sqlx::query(include_str!("sql/heartbeat.sql"))
+            .bind(self.node.id.as_str())
+            .bind(&self.node.name)
+            .bind(self.node.started_at.millis())
+            .bind(&self.node.status)
+            .bind(self.now.millis());
+        beat.execute(&mut *steps.0).await?;
+        let nodes = sqlx::query(include_str!("sql/nodes.sql")).bind(self.lapse_ms).bind(self.now.millis());
+        let heard: sqlx::Result<Vec<_>> = nodes.fetch_all(&mut *steps.0).await?.iter().map(row::heard).collect();
+        heard.map(row::all_heard)
+    }
+}
+
 #[async_trait]
 impl Ledger for SqliteLedger {
     async fn commit(&self, batch: &Batch) -> Result<BatchAnswer> {
@@ -249,6 +273,18 @@ impl Ledger for SqliteLedger {
             .bind(terms.live)
             .bind(terms.rest);
         self.rows(query, row::job).await
+    }
+
+    async fn fences(&self, seqs: &[Seq]) -> Result<Vec<Option<Fence>>> {
+        let found = self.rows(sqlx::query(include_str!("sql/fences.sql")).bind(json(seqs)), row::fence).await?;
+        Ok(row::fences_of(seqs, found))
+    }
+
+    async fn last_seq(&self) -> Result<Seq> {
+        // The writer answers after whatever it is at, so no life that is drawn is missing.
+        let found = sqlx::query(include_str!("sql/seq_last.sql")).fetch_optional(&self.writer).await;
+        let last = found.and_then(|row| row.map_or(Ok(0), |row| row.int("seq")));
+        last.map_err(|error| fault::sqlite(&self.place, &error, false))
     }
 
     async fn live_entries(&self, after: Seq, limit: u32) -> Result<Vec<LiveEntry>> {
@@ -290,16 +326,8 @@ impl Ledger for SqliteLedger {
         retain::pass(self, retention, now).await
     }
 
-    async fn heartbeat(&self, node: &Node, lapse_ms: i64) -> Result<Vec<Node>> {
-        let now = self.clock.now().millis();
-        let beat = sqlx::query(include_str!("sql/heartbeat.sql"))
-            .bind(node.id.as_str())
-            .bind(&node.name)
-            .bind(node.started_at.millis())
-            .bind(&node.status)
-            .bind(now);
-        self.write(beat).await?;
-        self.rows(sqlx::query(include_str!("sql/nodes.sql")).bind(lapse_ms).bind(now), row::node).await
+    async fn heartbeat(&self, node: &Node, lapse_ms: i64) -> Result<Heard> {
+        self.transaction(Beat { node, lapse_ms, now: self.clock.now() }).await
     }
 
     async fn leave(&self, node: &NodeId) -> Result<()> {

@@ -53,8 +53,8 @@ impl Fixture {
 
     async fn over(broker: Arc<dyn Broker>, redis: Option<Arc<RedisBroker>>, time: Time) -> Self {
         broker.identity().await.unwrap();
-        broker.reset("ledger-1", EPOCH, &[queue()]).await.unwrap();
         broker.adopt(EPOCH);
+        broker.reset("ledger-1", EPOCH, &[queue()]).await.unwrap();
         broker.open(&[queue()]).await.unwrap();
         let stop = CancellationToken::new();
         let stops = stop.clone().drop_guard();

@@ -258,7 +258,28 @@ async fn a_server_that_forgot_its_scripts_is_not_used_before_it_is_identified() 
         assert!(f.broker.depth(&queue(), &[]).await.is_err());
     }
     f.broker.identity().await.unwrap();
+    assert!(f.broker.claim(&f.request(&["fast"], 1)).await.is_err(), "identified, but not adopted");
+    f.broker.adopt(EPOCH);
     assert_eq!(f.push(&[f.entry("a", "fast", 1)]).await, [Pushed::Added]);
+}
+
+#[tokio::test]
+async fn a_server_is_used_only_once_it_is_adopted_and_a_second_look_changes_nothing() {
+    let f = Fixture::redis().await;
+    f.push(&[f.entry("a", "fast", 1)]).await;
+    f.broker.identity().await.unwrap();
+    assert_eq!(f.claim_ids(&["fast"], 1).await, ["a"], "the session stays on the server that was looked at again");
+    let redis = Redis::start().await;
+    let broker = RedisBroker::new(patient(&redis.url(), "ganger:")).unwrap();
+    broker.adopt(EPOCH);
+    let not_ready = |error: BrokerError| error.to_string().contains("not ready");
+    assert!(not_ready(broker.reset("ledger-1", EPOCH, &[queue()]).await.unwrap_err()), "nothing was identified");
+    broker.identity().await.unwrap();
+    assert!(not_ready(broker.reset("ledger-1", EPOCH, &[queue()]).await.unwrap_err()));
+    assert!(not_ready(broker.claim(&f.request(&["fast"], 1)).await.unwrap_err()));
+    assert!(not_ready(broker.set_paused(&queue(), None, true).await.unwrap_err()));
+    broker.adopt(EPOCH);
+    broker.reset("ledger-1", EPOCH, &[queue()]).await.unwrap();
 }
 
 #[tokio::test]
@@ -277,6 +298,7 @@ async fn a_server_that_came_back_empty_is_another_one_and_can_be_filled_again() 
     let after = f.broker.identity().await.unwrap();
     assert_ne!(before.server, after.server);
     assert_eq!((after.ledger_id, after.epoch, after.open), (None, None, false));
+    f.broker.adopt(EPOCH);
     let refusal = f.broker.claim(&f.request(&["fast"], 1)).await.unwrap_err();
     assert!(matches!(refusal, BrokerError::Epoch { expected: EPOCH, found: None, .. }), "{refusal:?}");
     f.broker.reset("ledger-1", EPOCH + 1, &[queue()]).await.unwrap();
@@ -297,6 +319,8 @@ async fn a_server_with_a_file_comes_back_with_its_entries_as_another_server() {
     let after = wait::until("the server is identified", || async { f.broker.identity().await.ok() }).await;
     assert_ne!(before.server, after.server);
     assert_eq!((after.epoch, after.open), (Some(EPOCH), true));
+    f.broker.claim(&f.request(&["fast"], 1)).await.expect_err("another server, and not adopted");
+    f.broker.adopt(EPOCH);
     assert_eq!(f.claim_ids(&["fast"], 1).await, ["a"]);
 }
 

@@ -2,13 +2,14 @@
 
 use std::sync::Arc;
 
-use ganger::clock::SystemClock;
+use ganger::clock::{Clock, SystemClock};
 use ganger::job::{NewJob, State};
 use ganger::ledger::postgres::{self, PostgresLedger, PostgresParams};
 use ganger::ledger::sqlite::{self, SqliteLedger, SqliteParams};
 use ganger::ledger::{Batch, Ledger, LedgerError, Retention};
 use sqlx::{AssertSqlSafe, Connection, PgConnection, SqliteConnection};
 
+use super::shared::node;
 use super::{Bench, created};
 use crate::support::postgres::Postgres;
 
@@ -39,6 +40,22 @@ async fn a_sqlite_file_keeps_its_jobs_and_its_identity_when_it_is_opened_again()
     assert_eq!(ledger.identity().await.unwrap(), identity);
     assert_eq!(ledger.live_jobs(&[seq]).await.unwrap()[0].spec, batch.accepts[0]);
     assert!(sqlite::migration_status(&path).await.unwrap().iter().all(|migration| migration.applied));
+}
+
+#[tokio::test]
+async fn a_sqlite_file_knows_no_node_when_it_is_opened_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("ledger.db");
+    let now = SystemClock.now();
+    let ledger = open(&path).await.unwrap();
+    ledger.heartbeat(&node("ann", now), 60_000).await.unwrap();
+    assert!(ledger.take_term("rebuild", &node("ann", now).id, 60_000).await.unwrap());
+    // Killed rather than closed: nobody took leave.
+    drop(ledger);
+    let ledger = open(&path).await.unwrap();
+    let heard = ledger.heartbeat(&node("bob", now), 60_000).await.unwrap();
+    assert_eq!(heard.nodes.iter().map(|node| node.id.as_str()).collect::<Vec<_>>(), ["bob"]);
+    assert!(ledger.take_term("rebuild", &node("bob", now).id, 60_000).await.unwrap());
 }
 
 #[tokio::test]

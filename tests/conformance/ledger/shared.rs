@@ -1,9 +1,14 @@
 //! What nodes share through the ledger: entries for the broker, pauses, heartbeats, terms, identity.
 
-use ganger::job::{Counters, NewJob, NodeId, QueueName, TypeName};
-use ganger::ledger::{LiveEntry, Node, Pause, Scope, Sizes};
+use ganger::clock::Timestamp;
+use ganger::job::{Counters, NewJob, NodeId, QueueName, State, TypeName};
+use ganger::ledger::postgres::{PostgresLedger, PostgresParams};
+use ganger::ledger::{Confirmed, Ledger as _, LiveEntry, Node, Order, Ordered, Pause, Scope, Sizes};
+
+use sqlx::{Connection, PgConnection};
 
 use super::{Bench, on_every_ledger};
+use crate::support::postgres::Postgres;
 use crate::support::wait;
 
 on_every_ledger! {
@@ -11,6 +16,9 @@ on_every_ledger! {
     late_jobs_are_found_oldest_first
     a_pause_is_set_replaced_and_lifted
     a_node_is_alive_until_it_is_silent_or_leaves
+    a_heartbeat_hears_of_the_epoch
+    fences_are_told_of_live_rows_alone
+    the_last_life_is_the_highest_ever_drawn
     a_term_has_one_holder_until_it_lapses
     the_epoch_only_rises
     sizes_are_told
@@ -75,19 +83,24 @@ async fn a_pause_is_set_replaced_and_lifted(bench: &Bench) {
     assert_eq!(ledger.pauses().await.unwrap(), [pause(&lane, "ann")]);
 }
 
-async fn a_node_is_alive_until_it_is_silent_or_leaves(bench: &Bench) {
-    let node = |name: &str| Node {
+/// A node as it tells of itself.
+pub(super) fn node(name: &str, now: Timestamp) -> Node {
+    Node {
         id: NodeId::new(name).unwrap(),
         name: format!("{name}:1"),
-        started_at: bench.now,
-        heartbeat_at: bench.now,
+        started_at: now,
+        heartbeat_at: now,
         alive: false,
         status: "{}".to_owned(),
-    };
-    let (ann, bob) = (node("ann"), node("bob"));
-    bench.ledger.heartbeat(&ann, 60_000).await.unwrap();
+    }
+}
+
+async fn a_node_is_alive_until_it_is_silent_or_leaves(bench: &Bench) {
+    let (ann, bob) = (node("ann", bench.now), node("bob", bench.now));
+    let alone = bench.ledger.heartbeat(&ann, 60_000).await.unwrap();
+    assert_eq!((alone.nodes.len(), &alone.nodes[0].id, alone.nodes[0].alive), (1, &ann.id, true));
     let busy_bob = Node { status: "{\"workers\":2}".to_owned(), ..bob.clone() };
-    let both = bench.ledger.heartbeat(&busy_bob, 60_000).await.unwrap();
+    let both = bench.ledger.heartbeat(&busy_bob, 60_000).await.unwrap().nodes;
     assert_eq!(
         both.iter().map(|node| (node.id.as_str(), node.alive)).collect::<Vec<_>>(),
         [("ann", true), ("bob", true)]
@@ -95,12 +108,60 @@ async fn a_node_is_alive_until_it_is_silent_or_leaves(bench: &Bench) {
     assert_eq!(both[1].status, "{\"workers\":2}");
     assert!((both[0].heartbeat_at.millis() - bench.now.millis()).abs() < 600_000);
     let lapsed = wait::until("ann has lapsed", async || {
-        let nodes = bench.ledger.heartbeat(&bob, 20).await.unwrap();
+        let nodes = bench.ledger.heartbeat(&bob, 20).await.unwrap().nodes;
         nodes.iter().any(|node| node.id == ann.id && !node.alive).then_some(nodes)
     });
     assert_eq!(lapsed.await.len(), 2);
     bench.ledger.leave(&ann.id).await.unwrap();
-    assert_eq!(bench.ledger.heartbeat(&bob, 60_000).await.unwrap().len(), 1);
+    assert_eq!(bench.ledger.heartbeat(&bob, 60_000).await.unwrap().nodes.len(), 1);
+}
+
+async fn a_heartbeat_hears_of_the_epoch(bench: &Bench) {
+    let ann = node("ann", bench.now);
+    assert_eq!(bench.ledger.heartbeat(&ann, 60_000).await.unwrap().epoch, 0);
+    bench.ledger.raise_epoch(7, "run-1").await.unwrap();
+    bench.ledger.heartbeat(&node("bob", bench.now), 60_000).await.unwrap();
+    let heard = bench.ledger.heartbeat(&ann, 60_000).await.unwrap();
+    assert_eq!((heard.epoch, heard.nodes.len()), (7, 2));
+}
+
+async fn fences_are_told_of_live_rows_alone(bench: &Bench) {
+    let first = bench.create(bench.job()).await;
+    let second = bench.create(bench.job()).await;
+    let at_rest = bench.finish(bench.job(), State::Succeeded, bench.now).await;
+    assert!(matches!(bench.confirm(second, 9).await, Confirmed::Live(_)));
+    // In the order asked, whatever it is, and as often.
+    let asked = [second, at_rest, first, 1_000_000, second];
+    assert_eq!(bench.ledger.fences(&asked).await.unwrap(), [Some(9), None, Some(0), None, Some(9)]);
+    assert!(bench.ledger.fences(&[]).await.unwrap().is_empty());
+}
+
+async fn the_last_life_is_the_highest_ever_drawn(bench: &Bench) {
+    let last = async || bench.ledger.last_seq().await.unwrap();
+    assert_eq!(last().await, 0);
+    let first = bench.create(bench.job()).await;
+    assert_eq!(last().await, first);
+    // A life that came to rest was drawn all the same.
+    let second = bench.finish(bench.job(), State::Failed, bench.now).await;
+    assert_eq!(last().await, second);
+    let job = bench.given("a");
+    bench.finish(job.clone(), State::Failed, bench.now).await;
+    let revive = Order::Revive { id: job.id, score: 0 };
+    let revived = bench.ledger.order(&[revive], bench.now).await.unwrap();
+    assert_eq!(revived, [Ordered::Done { seq: last().await }]);
+}
+
+#[tokio::test]
+async fn the_last_life_counts_those_that_are_drawn_and_not_committed() {
+    let database = Postgres::shared().await.migrated().await;
+    let ledger = PostgresLedger::connect(&database.url, PostgresParams::default()).await.unwrap();
+    let mut other = PgConnection::connect(&database.url).await.unwrap();
+    let draw = "BEGIN; SELECT nextval(pg_get_serial_sequence('live', 'seq'))";
+    sqlx::raw_sql(draw).execute(&mut other).await.unwrap();
+    assert_eq!(ledger.last_seq().await.unwrap(), 1);
+    assert!(ledger.live_entries(0, 9).await.unwrap().is_empty());
+    sqlx::raw_sql("ROLLBACK").execute(&mut other).await.unwrap();
+    assert_eq!(ledger.last_seq().await.unwrap(), 1);
 }
 
 async fn a_term_has_one_holder_until_it_lapses(bench: &Bench) {
