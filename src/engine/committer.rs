@@ -91,8 +91,8 @@ pub(super) async fn run(core: Arc<Core>, tickets: Tickets, stop: CancellationTok
 /// Adds the tickets that are there to `work`, waiting for one if there is nothing to do; false when
 /// there never will be.
 async fn gather(tickets: &Tickets, stop: &CancellationToken, work: &mut Work) -> bool {
-    let mut tickets = tickets.lock().await;
-    if work.outcomes.is_empty() {
+    let mut tickets = if work.outcomes.is_empty() {
+        let mut tickets = tickets.lock().await;
         let first = tokio::select! {
             biased;
             ticket = tickets.recv() => ticket,
@@ -102,7 +102,14 @@ async fn gather(tickets: &Tickets, stop: &CancellationToken, work: &mut Work) ->
             Some(ticket) => add(work, ticket),
             None => return false,
         }
-    }
+        tickets
+    } else {
+        // Another committer may hold the queue until something comes. Outcomes at hand do not wait for that.
+        match tickets.try_lock() {
+            Ok(tickets) => tickets,
+            Err(_held) => return true,
+        }
+    };
     while work.accepts.len() + work.outcomes.len() < ROWS_MAX {
         match tickets.try_recv() {
             Ok(ticket) => add(work, ticket),

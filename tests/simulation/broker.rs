@@ -121,7 +121,8 @@ impl Broker for SiteBroker {
 
     async fn restore(&self, queue: &QueueName, held: &[Held], lease_ms: i64, lock_ms: i64) -> Result<Vec<bool>> {
         let (queue, held) = (queue.clone(), held.to_vec());
-        let effect = move |broker: Arc<MemoryBroker>| async move { broker.restore(&queue, &held, lease_ms, lock_ms).await };
+        let effect =
+            move |broker: Arc<MemoryBroker>| async move { broker.restore(&queue, &held, lease_ms, lock_ms).await };
         self.call("broker.restore", effect).await
     }
 
@@ -156,7 +157,8 @@ impl Broker for SiteBroker {
 
     async fn renew(&self, queue: &QueueName, leases: &[LeaseRef], lease_ms: i64, lock_ms: i64) -> Result<Vec<bool>> {
         let (queue, leases) = (queue.clone(), leases.to_vec());
-        let effect = move |broker: Arc<MemoryBroker>| async move { broker.renew(&queue, &leases, lease_ms, lock_ms).await };
+        let effect =
+            move |broker: Arc<MemoryBroker>| async move { broker.renew(&queue, &leases, lease_ms, lock_ms).await };
         self.call("broker.renew", effect).await
     }
 
@@ -177,7 +179,8 @@ impl Broker for SiteBroker {
 
     async fn set_paused(&self, queue: &QueueName, job_type: Option<&TypeName>, paused: bool) -> Result<()> {
         let (queue, name) = (queue.clone(), job_type.cloned());
-        let effect = move |broker: Arc<MemoryBroker>| async move { broker.set_paused(&queue, name.as_ref(), paused).await };
+        let effect =
+            move |broker: Arc<MemoryBroker>| async move { broker.set_paused(&queue, name.as_ref(), paused).await };
         self.call("broker.set_paused", effect).await
     }
 

@@ -7,8 +7,8 @@ use ganger::engine::{Engine, Fate, Refusal, Submit};
 use ganger::job::{JobId, QueueName, TypeName};
 use ganger::ledger::Scope;
 use ganger::service::lock;
-use serde_json::{Value, json};
 use serde_json::value::RawValue;
+use serde_json::{Value, json};
 
 use crate::dice::Dice;
 use crate::story::Event;

@@ -78,7 +78,13 @@ impl Handler for Scripted {
         site.gate().await;
         let Invocation { id, fence, attempt, .. } = &invocation;
         let run = self.runs.next(id);
-        site.story.tell(Event::Started { id: id.clone(), fence: *fence, attempt: *attempt, run, node: site.id.clone() });
+        site.story.tell(Event::Started {
+            id: id.clone(),
+            fence: *fence,
+            attempt: *attempt,
+            run,
+            node: site.id.clone(),
+        });
         let mut open = Open { site, id: id.clone(), fence: *fence, run, over: false };
         let payload: Value = serde_json::from_slice(&invocation.payload).expect("the payload is JSON");
         let step = step(&payload, run);

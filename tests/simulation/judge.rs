@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use ganger::job::{Fence, Job, JobId, Seq, State};
+use ganger::job::{Fence, Job, JobId, QueueName, Seq, State};
 
 use crate::clients::token;
 use crate::story::{Entry, Event};
@@ -78,7 +78,9 @@ fn lives_end_once(entries: &[Entry]) -> Vec<String> {
             *lives.entry(id).or_default() += 1;
         }
     }
-    wrong.extend(ends.iter().filter(|(_, count)| **count > 1).map(|(seq, count)| format!("life {seq} ended {count} times")));
+    wrong.extend(
+        ends.iter().filter(|(_, count)| **count > 1).map(|(seq, count)| format!("life {seq} ended {count} times")),
+    );
     for (id, count) in lives {
         let anew = |kind| ordered(entries, kind).filter(|of| *of == id.as_str()).count();
         let allowed = 1 + anew("retry") + anew("delete");
@@ -89,13 +91,13 @@ fn lives_end_once(entries: &[Entry]) -> Vec<String> {
     wrong
 }
 
-/// Fences of one job only grow, whatever became of the broker.
+/// Fences of one job in one queue only grow, whatever became of the broker.
 fn fences_grow(entries: &[Entry]) -> Vec<String> {
-    let mut highest: BTreeMap<&JobId, Fence> = BTreeMap::new();
+    let mut highest: BTreeMap<(&QueueName, &JobId), Fence> = BTreeMap::new();
     let mut wrong = Vec::new();
     for entry in entries {
-        if let Event::Granted { id, fence, .. } = &entry.event {
-            let before = highest.insert(id, *fence);
+        if let Event::Granted { queue, id, fence, .. } = &entry.event {
+            let before = highest.insert((queue, id), *fence);
             if before.is_some_and(|before| before >= *fence) {
                 wrong.push(format!("job {id} was given fence {fence} after {before:?}"));
             }

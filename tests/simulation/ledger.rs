@@ -181,4 +181,3 @@ impl Ledger for SiteLedger {
 
     async fn close(&self) {}
 }
-

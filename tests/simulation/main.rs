@@ -99,5 +99,6 @@ fn replay() {
     let Some(seed) = number("GANGER_SIM_SEED") else { return };
     let ran = run::seed(seed, true);
     println!("seed {seed}: digest {:016x}, {} calls, {} events", ran.digest, ran.calls, ran.events);
-    assert!(ran.wrong.is_empty(), "{}", ran.wrong.join("\n"));
+    println!("{}", ran.wrong.join("\n"));
+    assert!(ran.wrong.is_empty(), "seed {seed} failed");
 }

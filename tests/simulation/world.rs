@@ -168,7 +168,8 @@ impl World {
             Arc::new(Chance::seeded(site.dice.bits())),
             supervisor.clone(),
         );
-        let node = Arc::new(Node { site: site.clone(), running: Mutex::new(Some((engine.clone(), supervisor.clone()))) });
+        let node =
+            Arc::new(Node { site: site.clone(), running: Mutex::new(Some((engine.clone(), supervisor.clone()))) });
         lock(&self.nodes).push(node.clone());
         let opening = async move {
             // As the daemon does: claims begin once the broker is open, or without it after a while.
@@ -214,7 +215,12 @@ fn params(shape: &Shape, node: &NodeId) -> EngineParams {
         lock_ms: 300_000,
         lock_wait_ms: 10_000,
         result_ttl_ms: 3_600_000,
-        retention: Retention { max_age_ms: i64::MAX / 4, max_jobs: 1 << 40, max_bytes: 1 << 50, key_age_ms: i64::MAX / 4 },
+        retention: Retention {
+            max_age_ms: i64::MAX / 4,
+            max_jobs: 1 << 40,
+            max_bytes: 1 << 50,
+            key_age_ms: i64::MAX / 4,
+        },
         committers: shape.committers,
         payload_cache_bytes: shape.payload_cache_bytes,
     }

@@ -125,7 +125,8 @@ fn created_now(jobs: &[NewJob], created: &[(usize, Seq)], at: usize) -> Option<A
     }
     let job = &jobs[at];
     let by_id = created.iter().find(|(by, _)| jobs[*by].id == job.id);
-    let by_key = || keys_of(job).iter().find_map(|key| created.iter().find(|(by, _)| keys_of(&jobs[*by]).contains(key)));
+    let by_key =
+        || keys_of(job).iter().find_map(|key| created.iter().find(|(by, _)| keys_of(&jobs[*by]).contains(key)));
     let first = &jobs[by_id.or_else(by_key)?.0];
     Some(Accepted::Existing { id: first.id.clone(), same: first.fingerprint == job.fingerprint, at_rest: false })
 }

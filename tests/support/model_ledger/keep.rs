@@ -74,10 +74,6 @@ impl Store {
     }
 
     pub(super) fn identity(&self) -> Identity {
-        Identity {
-            ledger_id: self.ledger_id.clone(),
-            epoch: self.epoch,
-            broker_identity: self.broker_identity.clone(),
-        }
+        Identity { ledger_id: self.ledger_id.clone(), epoch: self.epoch, broker_identity: self.broker_identity.clone() }
     }
 }

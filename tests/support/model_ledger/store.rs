@@ -3,8 +3,8 @@
 use ganger::clock::Timestamp;
 use ganger::job::{Counters, Event, Failure, Job, JobId, NewJob, Rest, Seq, State, next};
 use ganger::ledger::{
-    Batch, BatchAnswer, Confirm, Confirmed, JobFilter, LiveEntry, Order, Ordered, Settled, Settlement, Verdict,
-    id_key, idempotency_key,
+    Batch, BatchAnswer, Confirm, Confirmed, JobFilter, LiveEntry, Order, Ordered, Settled, Settlement, Verdict, id_key,
+    idempotency_key,
 };
 
 use super::{Row, Store};
