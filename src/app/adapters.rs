@@ -71,7 +71,7 @@ pub(super) fn postgres_params(pool_size: usize, timeout_ms: u64) -> PostgresPara
     PostgresParams { pool_size: u32::try_from(pool_size).unwrap_or(u32::MAX), timeout_ms }
 }
 
-/// Makes the broker; a Redis one gets its subscriber as a service.
+/// Makes the broker; a Redis one gets its subscriber and the watch over its memory as services.
 pub(super) fn broker(
     config: &Config,
     clock: Arc<dyn Clock>,
@@ -86,6 +86,7 @@ pub(super) fn broker(
         timeout_ms: redis.timeout_ms,
         connect_timeout_ms: redis.timeout_ms,
         pool_size: redis.pool_size,
+        full_at: redis.full_at,
     };
     let broker = RedisBroker::new(params).map_err(|error| Failure::new(CONFIGURATION, error.to_string()))?;
     let broker = Arc::new(broker);
@@ -93,6 +94,11 @@ pub(super) fn broker(
     supervisor.start("redis-subscriber", move || {
         let (broker, stop) = (subscribing.clone(), stop.clone());
         async move { broker.run_subscriber(stop).await }
+    });
+    let (watching, stop) = (broker.clone(), supervisor.stop_token());
+    supervisor.start("redis-memory", move || {
+        let (broker, stop) = (watching.clone(), stop.clone());
+        async move { broker.run_memory_watch(stop).await }
     });
     Ok(broker)
 }

@@ -387,6 +387,10 @@ pub trait Broker: Send + Sync + std::fmt::Debug {
         limit: usize,
     ) -> Result<(Vec<Scanned>, Option<String>)>;
 
+    /// Whether there is no room for new entries, by a figure at most a second old; local, no round trip. False
+    /// when the figure is older: then nothing is known.
+    fn is_full(&self) -> bool;
+
     /// The broker's clock, in milliseconds since the epoch, as this node estimates it without a round trip.
     fn now_ms(&self) -> i64;
 

@@ -91,7 +91,7 @@ pub struct ServerConfig {
 }
 
 /// `[redis]`
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct RedisConfig {
     /// Where it is.
     pub url: SecretUrl,
@@ -101,6 +101,8 @@ pub struct RedisConfig {
     pub timeout_ms: u64,
     /// Connections in the pool.
     pub pool_size: usize,
+    /// The share of its memory from which on new jobs are refused.
+    pub full_at: f64,
 }
 
 /// `[ledger]`

@@ -143,6 +143,7 @@ fn redis(section: &Section<'_>) -> Option<RedisConfig> {
     }
     let timeout_ms = section.integer("timeout_ms", 1, DURATION_MS_MAX);
     let pool_size = pool_size(section);
+    let full_at = section.number("full_at", 0.0, 1.0);
     section.finish();
     let url = url?;
     let scheme = url::Url::parse(url.expose()).map(|url| url.scheme().to_owned()).unwrap_or_default();
@@ -150,7 +151,7 @@ fn redis(section: &Section<'_>) -> Option<RedisConfig> {
         let key = if section.has("url") { "url" } else { "url_file" };
         section.problem(key, "expected redis://HOST:PORT/DB, rediss://HOST:PORT/DB or unix:///PATH");
     }
-    Some(RedisConfig { url: SecretUrl::new(url.expose().to_owned()), key_prefix, timeout_ms, pool_size })
+    Some(RedisConfig { url: SecretUrl::new(url.expose().to_owned()), key_prefix, timeout_ms, pool_size, full_at })
 }
 
 fn ledger(section: &Section<'_>, data_dir: &Path) -> Option<LedgerConfig> {

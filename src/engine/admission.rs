@@ -40,7 +40,11 @@ pub(super) async fn submit(core: &Core, submits: Vec<Submit>) -> Vec<Result<Subm
 }
 
 /// Accepts what passed the checks; keeps the others' refusals in their places.
-pub(super) async fn accept(core: &Core, checked: Vec<Result<NewJob, Refusal>>) -> Vec<Result<Submitted, Refusal>> {
+pub(super) async fn accept(core: &Core, mut checked: Vec<Result<NewJob, Refusal>>) -> Vec<Result<Submitted, Refusal>> {
+    if core.broker.is_full() {
+        let full = || Refusal::BrokerFull("the broker is out of room for new jobs; what it holds goes on".to_owned());
+        checked = checked.into_iter().map(|checked| checked.and_then(|_| Err(full()))).collect();
+    }
     let queues: Vec<_> = checked.iter().map(|job| job.as_ref().ok().map(|job| job.queue.clone())).collect();
     let jobs: Vec<NewJob> = checked.iter().filter_map(|job| job.as_ref().ok().cloned()).collect();
     let mut answers = if jobs.is_empty() { Vec::new() } else { commit(core, jobs).await }.into_iter();

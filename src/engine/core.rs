@@ -12,32 +12,34 @@
 //! one before it, up to the claim.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use tokio::sync::mpsc;
-use tokio::time::Instant;
 
 use crate::broker::Broker;
 use crate::chance::Chance;
 use crate::clock::{Clock, Timestamp};
 use crate::handler::SharedHandler;
-use crate::job::{JobId, JobIds, NodeId, TypeName};
+use crate::job::{JobId, JobIds, NodeId, QueueName, TypeName};
 use crate::ledger::{Ledger, Retention};
 use crate::policy::catalog::Catalog;
-use crate::service::{Phase, lock, watch};
+use crate::service::{Phase, watch};
 use crate::telemetry::metrics::ErrorClasses;
 
 use super::Limits;
 use super::committer::Ticket;
 use super::figures::Figures;
+use super::leases::Leases;
+use super::membership::Membership;
 use super::payloads::Payloads;
 use super::pusher::PushOrder;
 use super::running::Running;
 use super::session::Session;
 use super::settler::Ending;
+use super::sweep::Sweep;
 use super::waiters::Waiters;
 
 /// What the engine needs to know beside the catalogue. Durations are in milliseconds.
@@ -112,17 +114,21 @@ pub(super) struct Core {
     pub(super) waiters: Waiters,
     pub(super) session: Session,
     pub(super) figures: Figures,
-    /// Nodes whose heartbeat has not lapsed, this one included.
-    pub(super) living: ArcSwap<Vec<NodeId>>,
+    pub(super) membership: Membership,
+    pub(super) leases: Leases,
+    pub(super) sweep: Sweep,
     pub(super) phase: watch::Receiver<Phase>,
-    /// When a heartbeat was last answered.
-    pub(super) heard: Mutex<Instant>,
 }
 
 impl Core {
     /// The catalogue in force.
     pub(super) fn catalog(&self) -> Arc<Catalog> {
         self.setup.load().catalog.clone()
+    }
+
+    /// Every queue that is configured.
+    pub(super) fn queues(&self) -> Vec<QueueName> {
+        self.catalog().queues.keys().cloned().collect()
     }
 
     /// An id for a job that was given none.
@@ -146,16 +152,6 @@ impl Core {
     /// so that it is known to be gone before its leases expire, and their end counts as a crash.
     pub(super) fn heartbeat_lapse_ms(&self) -> i64 {
         self.params.lease_ms / 2
-    }
-
-    /// When a heartbeat was last answered.
-    pub(super) fn heard_from_ledger(&self) -> Instant {
-        *lock(&self.heard)
-    }
-
-    /// Notes that a heartbeat was answered now.
-    pub(super) fn hear_from_ledger(&self) {
-        *lock(&self.heard) = Instant::now();
     }
 
     /// Whether the node is on its way out.

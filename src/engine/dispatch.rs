@@ -5,7 +5,7 @@ use std::collections::HashMap;
 
 use crate::broker::{BrokerError, Claim, ClaimRequest, Claimed, Release};
 use crate::clock::Timestamp;
-use crate::job::{Counters, Failure, Job, QueueName, Seq, State, TypeName};
+use crate::job::{Counters, Failure, Job, QueueName, Seq, State, TypeName, counter_of, epoch_of};
 use crate::ledger::{Confirm, Confirmed};
 use crate::policy::catalog::{JobType, OnLate};
 use crate::policy::verdict::poison;
@@ -13,9 +13,15 @@ use crate::telemetry::metrics;
 
 use std::sync::Arc;
 
+use tokio::time::Instant;
+
 use super::core::Core;
+use super::leases;
 use super::running::Run;
 use super::worker::Assignment;
+
+/// From this counter on a new epoch is due, long before the counter's 32 bits are used up.
+const FENCES_MAX: i64 = 1 << 31;
 
 /// Claims up to `limit` jobs of the lanes that are open here.
 pub(super) async fn claim(core: &Core, queue: &QueueName, limit: usize) -> Result<Claimed, BrokerError> {
@@ -34,7 +40,11 @@ pub(super) async fn claim(core: &Core, queue: &QueueName, limit: usize) -> Resul
         lock_ms: core.params.lock_ms,
         lock_wait_ms: core.params.lock_wait_ms,
     };
-    core.broker.claim(&request).await
+    let claimed = core.broker.claim(&request).await?;
+    if claimed.claims.last().is_some_and(|claim| counter_of(claim.fence) > FENCES_MAX) {
+        core.session.fences_run_out();
+    }
+    Ok(claimed)
 }
 
 /// A claim with its row.
@@ -44,16 +54,27 @@ struct Claimant {
     job: Option<Arc<Job>>,
 }
 
-/// Turns claims into assignments. Those that need no run are ended here. The flag says that the ledger
+/// Turns claims that were asked for at `asked` into assignments. Those that need no run are ended here. The flag says that the ledger
 /// did not answer, so that some went back.
-pub(super) async fn prepare(core: &Core, queue: &QueueName, claims: Vec<Claim>) -> (Vec<Assignment>, bool) {
+pub(super) async fn prepare(
+    core: &Core,
+    queue: &QueueName,
+    asked: Instant,
+    claims: Vec<Claim>,
+) -> (Vec<Assignment>, bool) {
     let clean = |claim: &Claim| if claim.suspect { 0 } else { claim.seq };
     let cached = core.payloads.take(claims.iter().map(clean));
+    let trusted = leases::trusted_until(core, asked);
     let claimants: Vec<Claimant> = claims
         .into_iter()
         .zip(cached)
-        .map(|(claim, job)| Claimant { run: core.running.add(queue, &claim), claim, job })
+        .map(|(claim, job)| Claimant { run: core.running.add(queue, &claim, trusted), claim, job })
         .collect();
+    // Others were told what runs here. What came too late for that is not started, or it might run twice.
+    let epoch = core.membership.epoch();
+    let (overtaken, claimants): (Vec<_>, Vec<_>) =
+        claimants.into_iter().partition(|claimant| epoch_of(claimant.claim.fence) < epoch);
+    put_back(core, overtaken).await;
     let (ready, others): (Vec<_>, Vec<_>) = claimants.into_iter().partition(|claimant| claimant.job.is_some());
     let (suspects, cold): (Vec<_>, Vec<_>) = others.into_iter().partition(|claimant| claimant.claim.suspect);
 

@@ -10,16 +10,19 @@ mod core;
 mod dispatch;
 mod figures;
 mod leases;
+mod membership;
 mod payloads;
 mod pool;
 mod pusher;
 mod queries;
+mod rebuild;
 mod refusal;
 mod running;
 mod session;
 mod settlement;
 mod settler;
 mod submit;
+mod sweep;
 mod upkeep;
 mod views;
 mod waiters;
@@ -101,7 +104,9 @@ impl Engine {
         let (endings, ended) = mpsc::channel(QUEUE_MAX);
         let (accepters, settlers) = params.committers;
         let core = Arc::new(Core {
-            living: ArcSwap::from_pointee(vec![params.node.clone()]),
+            membership: membership::Membership::new(params.node.clone(), clock.now()),
+            leases: leases::Leases::default(),
+            sweep: sweep::Sweep::default(),
             payloads: payloads::Payloads::new(params.payload_cache_bytes),
             params,
             clock,
@@ -121,7 +126,6 @@ impl Engine {
             session: session::Session::new(),
             figures: figures::Figures::default(),
             phase: supervisor.phase(),
-            heard: Mutex::new(tokio::time::Instant::now()),
         });
         let engine = Self { core, supervisor, pools: Arc::default() };
         let shared = |tickets| Arc::new(tokio::sync::Mutex::new(tickets));
@@ -143,7 +147,9 @@ impl Engine {
         engine.service("session", session::run);
         engine.service("lease-renewer", leases::renew);
         engine.service("reaper", leases::reap);
-        engine.service("heartbeat", upkeep::heartbeats);
+        engine.service("lease-keeper", leases::give_back_unknown);
+        engine.service("heartbeat", membership::run);
+        engine.service("sweep", sweep::run);
         engine.service("late-jobs", upkeep::late_jobs);
         engine.service("retention", upkeep::retention);
         engine.service("sampler", upkeep::samples);

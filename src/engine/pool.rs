@@ -27,6 +27,8 @@ use super::worker::{self, Assignment, Idle};
 const SAFETY_MS: f64 = 1_000.0;
 /// While outcomes wait for the ledger in such numbers that claims stop.
 const HELD_UP_PAUSE: Duration = Duration::from_millis(20);
+/// After rows that could not be read.
+const TROUBLED_PAUSE: Duration = Duration::from_secs(1);
 /// After a claim that failed.
 const FAILED_PAUSE: Duration = Duration::from_millis(250);
 
@@ -47,6 +49,8 @@ struct Pool {
     idle_sender: mpsc::Sender<Idle>,
     look_at: Instant,
     cause: Cause,
+    /// The rows of the last claims could not be read: no more of them until the ledger answers.
+    is_held_up: bool,
     sampled_at: Instant,
 }
 
@@ -80,11 +84,13 @@ pub(super) async fn run(core: Arc<Core>, name: PoolName, stop: CancellationToken
         idle_sender,
         look_at: now,
         cause: Cause::Asked,
+        is_held_up: false,
         sampled_at: now,
     };
     pool.resize();
     loop {
-        let may_claim = pool.idle_count() > 0 && pool.core.may_claim();
+        let is_held_up = pool.is_held_up && pool.core.session.ledger().is_err();
+        let may_claim = pool.idle_count() > 0 && pool.core.may_claim() && !is_held_up;
         tokio::select! {
             biased;
             () = stop.cancelled() => return,
@@ -161,10 +167,14 @@ impl Pool {
     /// One claim, up to the number of idle workers.
     async fn look(&mut self) {
         let cause = self.cause;
-        let claimed = match dispatch::claim(&self.core, &self.queue, self.idle_count()).await {
+        let asked = Instant::now();
+        let core = self.core.clone();
+        let claiming = core.leases.claiming.read().await;
+        let claimed = match dispatch::claim(&core, &self.queue, self.idle_count()).await {
             Ok(claimed) => claimed,
             Err(error) => {
-                self.core.session.broker_failed(&error);
+                core.session.broker_failed(&error);
+                core.leases.look_for_unknown();
                 self.look_at = Instant::now() + FAILED_PAUSE;
                 return;
             }
@@ -174,14 +184,16 @@ impl Pool {
             metrics::safety_look(self.queue.as_str(), !claims.is_empty());
         }
         let count = claims.len();
-        let (assignments, troubled) = dispatch::prepare(&self.core, &self.queue, claims).await;
+        let (assignments, troubled) = dispatch::prepare(&core, &self.queue, asked, claims).await;
+        drop(claiming);
         let dropped = count - assignments.len();
         for assignment in assignments {
             self.assign(assignment).await;
         }
+        self.is_held_up = troubled;
         if troubled {
             self.cause = Cause::Asked;
-            self.look_at = Instant::now() + Duration::from_secs(1);
+            self.look_at = Instant::now() + TROUBLED_PAUSE;
         } else if more || dropped > 0 {
             self.ask();
         } else {

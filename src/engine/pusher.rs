@@ -127,7 +127,7 @@ pub(super) async fn run(core: Arc<Core>, orders: Orders, stop: CancellationToken
 /// Pushes one batch; what fails is left to the session.
 async fn push(core: &Core, queue: &QueueName, entries: &[Push]) {
     let first = entries.iter().map(|entry| entry.seq).min().unwrap_or(0);
-    if !core.session.is_open() {
+    if !core.session.is_open() || core.broker.is_full() {
         core.session.lacks_from(first);
         return;
     }

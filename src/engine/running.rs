@@ -1,13 +1,15 @@
 //! What runs on this node: every lease it holds, and the way to stop each.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 
 use tokio::sync::watch;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::broker::{Claim, LeaseRef};
-use crate::job::{Fence, JobId, QueueName, Seq, TypeName};
+use crate::job::{Counters, Fence, JobId, QueueName, Seq, TypeName};
 use crate::service::lock;
 
 /// Why a run is told to stop.
@@ -30,16 +32,43 @@ pub(super) struct Run {
     pub(super) queue: QueueName,
     pub(super) job_type: TypeName,
     pub(super) keyed: bool,
+    /// The counters of the claim, this delivery included.
+    pub(super) counters: Counters,
     /// Fires when the handler is to stop.
     pub(super) stop: CancellationToken,
     reason: OnceLock<StopReason>,
+    /// Until when the lease can be relied on if nobody is asked again.
+    trusted_until: Mutex<Instant>,
+    /// Whether the run has ended and its outcome was handed on.
+    concluded: AtomicBool,
 }
 
 impl Run {
-    /// Tells the handler to stop; the first reason counts.
-    pub(super) fn stop(&self, reason: StopReason) {
-        let _first_one_counts = self.reason.set(reason);
+    /// Tells the handler to stop; the first reason counts. Answers whether this was the first.
+    pub(super) fn stop(&self, reason: StopReason) -> bool {
+        let is_first = self.reason.set(reason).is_ok();
         self.stop.cancel();
+        is_first
+    }
+
+    /// The lease was confirmed, and can be relied on until then.
+    pub(super) fn trust(&self, until: Instant) {
+        *lock(&self.trusted_until) = until;
+    }
+
+    /// Until when the lease can be relied on.
+    pub(super) fn trusted_until(&self) -> Instant {
+        *lock(&self.trusted_until)
+    }
+
+    /// The run has ended; what is still to come is its record.
+    pub(super) fn conclude(&self) {
+        self.concluded.store(true, Ordering::Release);
+    }
+
+    /// Whether the run has ended.
+    pub(super) fn is_concluded(&self) -> bool {
+        self.concluded.load(Ordering::Acquire)
     }
 
     /// Why it was told to stop, if it was.
@@ -67,7 +96,7 @@ impl Running {
     }
 
     /// Notes a lease. An older lease of the same job on this node is told to stop: it was lost.
-    pub(super) fn add(&self, queue: &QueueName, claim: &Claim) -> Arc<Run> {
+    pub(super) fn add(&self, queue: &QueueName, claim: &Claim, trusted_until: Instant) -> Arc<Run> {
         let run = Arc::new(Run {
             id: claim.id.clone(),
             seq: claim.seq,
@@ -75,8 +104,11 @@ impl Running {
             queue: queue.clone(),
             job_type: claim.job_type.clone(),
             keyed: claim.keyed,
+            counters: claim.counters,
             stop: CancellationToken::new(),
             reason: OnceLock::new(),
+            trusted_until: Mutex::new(trusted_until),
+            concluded: AtomicBool::new(false),
         });
         let mut runs = lock(&self.runs);
         if claim.suspect {
@@ -103,6 +135,18 @@ impl Running {
             queues.entry(run.queue.clone()).or_default().push(run.clone());
         }
         queues
+    }
+
+    /// Whether a lease is one of these.
+    pub(super) fn knows(&self, lease: &LeaseRef) -> bool {
+        lock(&self.runs).contains_key(&(lease.seq, lease.fence))
+    }
+
+    /// The first end of a lease that somebody still works under.
+    pub(super) fn first_trusted_until(&self) -> Option<Instant> {
+        let runs = lock(&self.runs);
+        let working = runs.values().filter(|run| run.stopped().is_none() && !run.is_concluded());
+        working.map(|run| run.trusted_until()).min()
     }
 
     /// Tells the runs of one job to stop.

@@ -2,41 +2,33 @@
 //!
 //! The broker is an index of the ledger. On every new acquaintance this service compares the two: the
 //! ledger's id, the epoch, and which server it is. Where the epoch is missing or lower, or the server
-//! is another one, data may be gone, and one node (the holder of a term in the ledger) empties the
-//! queues, raises the epoch and streams all live rows in as suspect entries. Where everything agrees,
+//! is another one, data may be gone, and one node rebuilds it (`rebuild.rs`). Where everything agrees,
 //! only the entries that failed to be pushed meanwhile are repeated. Claims are open only between a
 //! completed look and the next doubt. An embedded broker is empty at every start, so a plain restart
 //! takes the very same road.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::time::Duration;
 
 use tokio::sync::Notify;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::broker::{BrokerError, Push};
-use crate::job::{QueueName, Seq};
-use crate::ledger::{LedgerError, Scope};
+use crate::broker::{BrokerError, BrokerIdentity};
+use crate::job::Seq;
+use crate::ledger::LedgerError;
 use crate::service::{lock, watch};
 use crate::telemetry::metrics;
 
 use super::core::Core;
-use super::pusher;
+use super::rebuild::{self, push_live};
 
 /// Between two looks while all is well.
 const LOOK_PERIOD: Duration = Duration::from_secs(5);
 /// After a failed look.
 const RETRY_PERIOD: Duration = Duration::from_millis(500);
-/// How long a rebuild may be silent before another node takes it over.
-const TERM_MS: i64 = 15_000;
-/// The term's name in the ledger.
-const TERM: &str = "rebuild";
-/// Live rows read at once while pushing.
-const PAGE: u32 = 5_000;
 /// "Nothing is lacking."
 const NOTHING: i64 = i64::MAX;
 
@@ -48,13 +40,19 @@ pub(super) struct Session {
     /// Set when the broker can never be used as it is.
     unfit: watch::Sender<Option<String>>,
     doubt: Notify,
+    /// The epoch in which it is open, or was last.
+    epoch: AtomicI64,
+    /// The server on which it is open, or was last.
+    server: Mutex<String>,
+    /// Whether the counter of fences has run so far that a new epoch is due.
+    fences_run_out: AtomicBool,
     lacks_from: AtomicI64,
     opened_at: Mutex<Option<Instant>>,
 }
 
 /// Why a look did not end with an open broker.
 #[derive(Debug, thiserror::Error)]
-enum Trouble {
+pub(super) enum Trouble {
     #[error(transparent)]
     Broker(#[from] BrokerError),
     #[error(transparent)]
@@ -70,6 +68,9 @@ impl Session {
             ledger: watch::Sender::new(Ok(())),
             unfit: watch::Sender::new(None),
             doubt: Notify::new(),
+            epoch: AtomicI64::new(0),
+            server: Mutex::default(),
+            fences_run_out: AtomicBool::new(false),
             // A node that was killed between commit and push may have been the last one here.
             lacks_from: AtomicI64::new(0),
             opened_at: Mutex::default(),
@@ -79,6 +80,17 @@ impl Session {
     /// Whether claims and pushes may be made.
     pub(super) fn is_open(&self) -> bool {
         self.broker.borrow().is_ok()
+    }
+
+    /// Whether it is open, and the broker is where it was then.
+    fn is_unchanged(&self, found: &BrokerIdentity) -> bool {
+        let epoch = self.epoch.load(Ordering::SeqCst);
+        self.is_open() && found.open && found.epoch == Some(epoch) && found.server == *lock(&self.server)
+    }
+
+    /// Whether it is open, and in this epoch.
+    pub(super) fn is_open_in(&self, epoch: i64) -> bool {
+        self.is_open() && self.epoch.load(Ordering::SeqCst) == epoch
     }
 
     /// Whether it is open, or why not; to watch.
@@ -108,9 +120,38 @@ impl Session {
         self.doubt.notify_one();
     }
 
+    /// The broker is about to get every entry anew.
+    pub(super) fn lacks_nothing(&self) {
+        self.lacks_from.store(NOTHING, Ordering::SeqCst);
+    }
+
+    /// Whether entries wait to be pushed again.
+    pub(super) fn is_lacking(&self) -> bool {
+        self.lacks_from.load(Ordering::SeqCst) != NOTHING
+    }
+
+    /// The ledger is in `epoch`: a node that is behind stops claiming and looks.
+    pub(super) fn compare(&self, epoch: i64) {
+        if self.is_open() && self.epoch.load(Ordering::SeqCst) < epoch {
+            self.close("the broker is being rebuilt from the ledger by another node");
+            self.doubt.notify_one();
+        }
+    }
+
+    /// The counter of fences has run far: a new epoch is due.
+    pub(super) fn fences_run_out(&self) {
+        if !self.fences_run_out.swap(true, Ordering::SeqCst) {
+            self.doubt.notify_one();
+        }
+    }
+
     /// A step failed: look again.
     pub(super) fn broker_failed(&self, error: &BrokerError) {
         tracing::debug!("A step of the broker failed: {error}");
+        if matches!(error, BrokerError::Full { .. }) {
+            // Full is not away: what is there goes on, and makes room.
+            return;
+        }
         if matches!(error, BrokerError::Epoch { .. } | BrokerError::Unfit { .. }) {
             self.close(&error.to_string());
         }
@@ -143,7 +184,8 @@ impl Session {
         }
     }
 
-    fn close(&self, why: &str) {
+    /// Neither claims nor pushes are made until it is open again.
+    pub(super) fn close(&self, why: &str) {
         let news = self.broker.send_if_modified(|known| {
             let news = known.is_ok() || known.as_ref().is_err_and(|known| known != why);
             *known = Err(why.to_owned());
@@ -156,7 +198,11 @@ impl Session {
         }
     }
 
-    fn open(&self) {
+    /// Claims and pushes may be made on `server`.
+    pub(super) fn open(&self, epoch: i64, server: &str) {
+        server.clone_into(&mut lock(&self.server));
+        self.epoch.store(epoch, Ordering::SeqCst);
+        metrics::epoch(epoch);
         let news = self.broker.send_if_modified(|known| std::mem::replace(known, Ok(())).is_err());
         if news {
             *lock(&self.opened_at) = Some(Instant::now());
@@ -186,6 +232,8 @@ pub(super) async fn run(core: Arc<Core>, stop: CancellationToken) {
                     Trouble::Broker(_) | Trouble::Ledger(_) | Trouble::Elsewhere => {}
                 }
                 core.session.close(&trouble.to_string());
+                // Whoever rebuilds wants to hear what runs here.
+                core.membership.speak();
                 RETRY_PERIOD
             }
         };
@@ -201,8 +249,17 @@ pub(super) async fn run(core: Arc<Core>, stop: CancellationToken) {
 /// Compares broker and ledger, puts right what differs, and opens.
 async fn look(core: &Core) -> Result<(), Trouble> {
     let found = core.broker.identity().await?;
-    let known = core.ledger.identity().await?;
+    let known = match core.ledger.identity().await {
+        Ok(known) => known,
+        // The broker is as it was: what it holds can go on without the ledger, for as long as outcomes find room.
+        Err(error) if error.is_transient() && core.session.is_unchanged(&found) => {
+            core.session.ledger_failed(&error);
+            return Ok(());
+        }
+        Err(error) => return Err(error.into()),
+    };
     core.session.ledger_answered();
+    core.membership.hear_of(known.epoch);
     if let Some(other) = found.ledger_id.as_ref().filter(|id| **id != known.ledger_id) {
         return Err(Trouble::Broker(BrokerError::Unfit {
             place: "its key prefix".to_owned(),
@@ -213,106 +270,44 @@ async fn look(core: &Core) -> Result<(), Trouble> {
         }));
     }
     let whole = found.epoch == Some(known.epoch) && found.server == known.broker_identity && found.ledger_id.is_some();
-    if whole && found.open {
-        core.broker.adopt(known.epoch);
-        metrics::epoch(known.epoch);
-        if !core.session.is_open() {
-            apply_pauses(core).await?;
-        }
-        // Entries first, claims after: a look that fails halfway is taken again from the start.
-        let from = core.session.lacks_from.swap(NOTHING, Ordering::SeqCst);
-        core.broker.open(&queues(core)).await?;
-        core.session.open();
-        if from != NOTHING {
-            let repaired = push_live(core, from.saturating_sub(1), None).await;
-            match repaired {
-                Ok(count) => metrics::repaired("pushed", count),
-                Err(trouble) => {
-                    core.session.lacks_from.fetch_min(from, Ordering::SeqCst);
-                    return Err(trouble);
-                }
-            }
-        }
+    if !(whole && found.open) {
+        let epoch = known.epoch.max(found.epoch.unwrap_or(0)) + 1;
+        return rebuild::rebuild(core, epoch, &known.ledger_id, &found.server).await;
+    }
+    core.broker.adopt(known.epoch);
+    if !core.session.is_open_in(known.epoch) {
+        rebuild::apply_pauses(core).await?;
+        core.leases.look_for_unknown();
+    }
+    // Claims first: where the broker is full, only they make room.
+    core.broker.open(&core.queues()).await?;
+    core.session.open(known.epoch, &found.server);
+    if core.session.fences_run_out.swap(false, Ordering::SeqCst) {
+        rebuild::advance(core, known.epoch + 1, &found.server).await?;
+    }
+    push_lacking(core).await
+}
+
+/// Pushes what failed to be pushed before.
+async fn push_lacking(core: &Core) -> Result<(), Trouble> {
+    if core.broker.is_full() {
         return Ok(());
     }
-    if !core.ledger.take_term(TERM, &core.params.node, TERM_MS).await? {
-        return Err(Trouble::Elsewhere);
+    let from = core.session.lacks_from.swap(NOTHING, Ordering::SeqCst);
+    if from == NOTHING {
+        return Ok(());
     }
-    rebuild(core, known.epoch.max(found.epoch.unwrap_or(0)) + 1, &known.ledger_id, &found.server).await
-}
-
-/// Makes the broker anew from the ledger.
-async fn rebuild(core: &Core, epoch: i64, ledger_id: &str, server: &str) -> Result<(), Trouble> {
-    let started = Instant::now();
-    if core.session.is_open() {
-        core.session.close("the broker is being rebuilt from the ledger");
-    }
-    let queues = queues(core);
-    // The ledger first: from here on no node may adopt an older epoch.
-    core.ledger.raise_epoch(epoch, server).await?;
-    core.broker.adopt(epoch);
-    core.broker.reset(ledger_id, epoch, &queues).await?;
-    core.session.lacks_from.store(NOTHING, Ordering::SeqCst);
-    let entries = push_live(core, 0, Some(TERM)).await?;
-    apply_pauses(core).await?;
-    core.broker.open(&queues).await?;
-    // Given back, so that a next rebuild on another node need not wait for it to lapse.
-    core.ledger.take_term(TERM, &core.params.node, 0).await?;
-    let took = started.elapsed();
-    metrics::rebuilt(took.as_secs_f64());
-    metrics::epoch(epoch);
-    tracing::info!(
-        epoch,
-        entries,
-        took_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX),
-        "Rebuilt the broker from the ledger: {entries} live jobs"
-    );
-    core.session.open();
-    Ok(())
-}
-
-/// Every queue that is configured.
-fn queues(core: &Core) -> Vec<QueueName> {
-    core.catalog().queues.keys().cloned().collect()
-}
-
-/// Streams live rows after `after` into the broker as suspect entries; answers how many were added.
-async fn push_live(core: &Core, mut after: Seq, term: Option<&str>) -> Result<u64, Trouble> {
-    let (mut added, catalog) = (0, core.catalog());
-    loop {
-        let rows = core.ledger.live_entries(after, PAGE).await?;
-        let Some(last) = rows.last() else { return Ok(added) };
-        after = last.seq;
-        let mut queues: BTreeMap<QueueName, Vec<Push>> = BTreeMap::new();
-        // Jobs of queues that are not configured here wait in the ledger.
-        for row in rows.iter().filter(|row| catalog.queues.contains_key(&row.queue)) {
-            queues.entry(row.queue.clone()).or_default().push(pusher::suspect(row));
-        }
-        for (queue, entries) in queues {
-            for batch in entries.chunks(pusher::BATCH_MAX) {
-                let pushed = core.broker.push(&queue, batch).await?;
-                added += pushed.iter().filter(|pushed| **pushed == crate::broker::Pushed::Added).count() as u64;
+    match push_live(core, from.saturating_sub(1), false).await {
+        Ok(live) => {
+            metrics::repaired("outage", live.added);
+            if let Some(seq) = live.left_from {
+                core.session.lacks_from.fetch_min(seq, Ordering::SeqCst);
             }
+            Ok(())
         }
-        if let Some(term) = term
-            && !core.ledger.take_term(term, &core.params.node, TERM_MS).await?
-        {
-            return Err(Trouble::Elsewhere);
-        }
-    }
-}
-
-/// Sets every pause of the ledger in the broker, and lifts those that are not there any more.
-async fn apply_pauses(core: &Core) -> Result<(), Trouble> {
-    let pauses = core.ledger.pauses().await?;
-    let catalog = core.catalog();
-    for queue in catalog.queues.keys() {
-        let stopped = pauses.iter().any(|pause| pause.scope == Scope::Queue(queue.clone()));
-        core.broker.set_paused(queue, None, stopped).await?;
-        for known in catalog.types_of(queue) {
-            let stopped = pauses.iter().any(|pause| pause.scope == Scope::Type(known.name.clone()));
-            core.broker.set_paused(queue, Some(&known.name), stopped).await?;
+        Err(trouble) => {
+            core.session.lacks_from.fetch_min(from, Ordering::SeqCst);
+            Err(trouble)
         }
     }
-    Ok(())
 }

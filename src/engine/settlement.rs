@@ -104,6 +104,7 @@ impl Core {
 
     /// Concludes one run.
     pub(super) async fn conclude(&self, run: &Arc<Run>, job: &Job, facts: &RunFacts, ran: Ran) {
+        run.conclude();
         let queue = run.queue.as_str();
         let judged = match (run.stopped(), ran) {
             (Some(StopReason::LeaseLost), Ran::Stopped) => {

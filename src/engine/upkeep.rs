@@ -1,4 +1,4 @@
-//! Upkeep: heartbeats, late jobs, retention, figures.
+//! Upkeep: late jobs, retention, figures.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,7 +8,6 @@ use tokio_util::sync::CancellationToken;
 
 use crate::clock::Timestamp;
 use crate::job::{Failure, State};
-use crate::ledger::Node;
 use crate::policy::catalog::{JobType, OnLate, Ordering};
 use crate::service::periodic;
 use crate::telemetry::metrics::{self, QueueFigures};
@@ -16,8 +15,6 @@ use crate::telemetry::metrics::{self, QueueFigures};
 use super::core::Core;
 use super::{control, pusher, queries};
 
-/// The term that lets one node look after a lost one.
-const LOST_TERM: &str = "lost-node";
 /// Between two looks for late jobs.
 const LATE_PERIOD: Duration = Duration::from_secs(1);
 /// Late jobs of one type that are brought to rest in one step.
@@ -30,56 +27,6 @@ const RETAIN_PAUSE: Duration = Duration::from_millis(50);
 const RETAIN_TERM: &str = "retention";
 /// Between two looks at the queues for the metrics.
 const SAMPLE_PERIOD: Duration = Duration::from_secs(2);
-
-/// Says that this node lives, and learns which others do, until `stop`.
-pub(super) async fn heartbeats(core: Arc<Core>, stop: CancellationToken) {
-    let never = Notify::new();
-    let started_at = core.clock.now();
-    periodic(core.heartbeat_period(), &core.chance, &never, &stop, || heartbeat(&core, started_at)).await;
-}
-
-async fn heartbeat(core: &Core, started_at: Timestamp) {
-    let node = Node {
-        id: core.params.node.clone(),
-        name: core.params.node_name.clone(),
-        started_at,
-        heartbeat_at: core.clock.now(),
-        alive: true,
-        status: "{}".to_owned(),
-    };
-    match core.ledger.heartbeat(&node, core.heartbeat_lapse_ms()).await {
-        Ok(heard) => {
-            core.session.ledger_answered();
-            let (alive, lapsed): (Vec<Node>, Vec<Node>) = heard.nodes.into_iter().partition(|node| node.alive);
-            let known = core.living.load();
-            let lost = lapsed.iter().filter(|node| known.contains(&node.id)).map(|node| node.name.as_str());
-            let lost: Vec<&str> = lost.collect();
-            // After an outage of the ledger nobody could say that it lives: everyone gets one more beat.
-            if core.heard_from_ledger().elapsed().as_millis() > u128::from(core.heartbeat_lapse_ms().unsigned_abs()) {
-                core.hear_from_ledger();
-                return;
-            }
-            core.hear_from_ledger();
-            core.living.store(Arc::new(alive.into_iter().map(|node| node.id).collect()));
-            if !lost.is_empty() {
-                look_after(core, &lost.join(", ")).await;
-            }
-        }
-        Err(error) => core.session.ledger_failed(&error),
-    }
-}
-
-/// A node that died between a commit and its push leaves jobs that only the ledger knows: one of the
-/// others compares all live rows with the broker.
-async fn look_after(core: &Core, lost: &str) {
-    let lapse_ms = core.heartbeat_lapse_ms();
-    tracing::warn!("No heartbeat from {lost} for {lapse_ms} ms: its leases lapse, its last pushes are looked for");
-    match core.ledger.take_term(LOST_TERM, &core.params.node, lapse_ms).await {
-        Ok(true) => core.session.lacks_from(0),
-        Ok(false) => {}
-        Err(error) => core.session.ledger_failed(&error),
-    }
-}
 
 /// Brings jobs to rest that are too late to start, until `stop`. A claim checks the same; this finds
 /// those that wait behind a pause or a full pool.

@@ -24,6 +24,18 @@ pub type Seq = i64;
 /// and always below 2^53, so that Lua and JSON carry it exactly. Zero means "never claimed".
 pub type Fence = i64;
 
+/// The epoch in which a fence was given.
+#[must_use]
+pub fn epoch_of(fence: Fence) -> i64 {
+    fence >> 32
+}
+
+/// How many fences its queue had given in that epoch, this one included.
+#[must_use]
+pub fn counter_of(fence: Fence) -> i64 {
+    fence & 0xFFFF_FFFF
+}
+
 /// Labels that the caller attaches, for filters.
 pub type Labels = BTreeMap<String, String>;
 

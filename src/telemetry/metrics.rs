@@ -155,10 +155,21 @@ pub const CATALOG: &[Metric] = &[
     metric("ganger_ledger_rows", Kind::Gauge, "table", "Rows in the ledger: live, finished"),
     metric("ganger_ledger_bytes", Kind::Gauge, "", "Size of the ledger on disk"),
     metric("ganger_retention_dropped_total", Kind::Counter, "kind", "Rows that retention dropped: jobs, keys"),
+    metric(
+        "ganger_broker_memory_ratio",
+        Kind::Gauge,
+        "",
+        "Share of Redis' maxmemory in use, 0 to 1, of its fullest server; 0 without a maxmemory",
+    ),
     metric("ganger_broker_epoch", Kind::Gauge, "", "The epoch that this node works in"),
     metric("ganger_broker_rebuilds_total", Kind::Counter, "", "Rebuilds of the broker from the ledger by this node"),
     metric("ganger_broker_rebuild_seconds", Kind::Gauge, "", "Length of the last rebuild"),
-    metric("ganger_broker_repairs_total", Kind::Counter, "kind", "Entries put right after a failed push: pushed"),
+    metric(
+        "ganger_broker_repairs_total",
+        Kind::Counter,
+        "kind",
+        "Entries put right: outage (pushed again after a failed push), missing, ghost, misplaced, lease",
+    ),
     metric("ganger_build_info", Kind::Gauge, "version", "Always 1"),
 ];
 
@@ -226,6 +237,9 @@ pub fn start_at_zero(catalog: &Catalog) {
         }
     }
     counter!("ganger_broker_rebuilds_total").absolute(0);
+    for kind in ["outage", "missing", "ghost", "misplaced", "lease"] {
+        counter!("ganger_broker_repairs_total", "kind" => kind).absolute(0);
+    }
 }
 
 /// Folds error classes into a bounded set of label values.
@@ -454,6 +468,11 @@ pub fn retention_dropped(jobs: u64, keys: u64) {
     counter!("ganger_retention_dropped_total", "kind" => "keys").increment(keys);
 }
 
+/// Shows which share of its memory the broker uses.
+pub fn broker_memory_ratio(ratio: f64) {
+    gauge!("ganger_broker_memory_ratio").set(ratio);
+}
+
 /// Shows the epoch.
 #[expect(clippy::cast_precision_loss, reason = "an epoch stays below 2^21")]
 pub fn epoch(epoch: i64) {
@@ -466,7 +485,7 @@ pub fn rebuilt(seconds: f64) {
     gauge!("ganger_broker_rebuild_seconds").set(seconds);
 }
 
-/// Counts entries that had to be pushed again.
+/// Counts entries that were put right.
 pub fn repaired(kind: &'static str, count: u64) {
     counter!("ganger_broker_repairs_total", "kind" => kind).increment(count);
 }

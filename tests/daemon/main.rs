@@ -37,6 +37,7 @@ mod full_disk;
 mod handlers;
 mod idempotency;
 mod life;
+mod recovery;
 mod retries;
 mod shutdown;
 mod startup;

@@ -249,6 +249,11 @@ impl Broker for MemoryBroker {
         self.in_epoch(queue, |found, _| found.scan(cursor.as_deref(), limit))
     }
 
+    /// What it holds is bounded by the ledger's live rows and the process's memory, which shedding watches.
+    fn is_full(&self) -> bool {
+        false
+    }
+
     fn now_ms(&self) -> i64 {
         self.clock.now().millis()
     }

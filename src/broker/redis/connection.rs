@@ -161,7 +161,8 @@ impl Connections {
     /// From now on calls go to the candidate.
     pub(super) fn commit(&self) {
         let mut standing = self.standing();
-        standing.session = standing.candidate.clone();
+        let candidate = standing.candidate.clone();
+        standing.session = candidate;
     }
 
     /// No call gets through until a server was identified and adopted again.

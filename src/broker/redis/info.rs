@@ -31,10 +31,13 @@ impl Info {
         self.field("role") == Some("slave")
     }
 
-    /// Whether more than half of the memory that it may use is in use.
-    pub(super) fn is_half_full(&self) -> bool {
-        let max = self.count("maxmemory");
-        max > 0 && self.count("used_memory") > max / 2
+    /// The share of `maxmemory` that is in use; 0 without a `maxmemory`.
+    #[expect(clippy::cast_precision_loss, reason = "a share needs no more than 53 bits")]
+    pub(super) fn memory_ratio(&self) -> f64 {
+        match self.count("maxmemory") {
+            0 => 0.0,
+            max => self.count("used_memory") as f64 / max as f64,
+        }
     }
 
     /// Why the server cannot be used at all, and what to do about it.
@@ -69,13 +72,5 @@ mod tests {
         assert!(info("6.2.1", "noeviction").misfit().unwrap().contains("6.2.1"));
         let reason = info("7.2.0", "allkeys-lru").misfit().unwrap();
         assert!(reason.contains("allkeys-lru") && reason.contains("CONFIG SET maxmemory-policy noeviction"));
-    }
-
-    #[test]
-    fn half_of_the_memory_is_where_results_stop() {
-        let of = |used: u64, max: u64| Info::new(format!("used_memory:{used}\r\nmaxmemory:{max}\r\n")).is_half_full();
-        assert!(!of(100, 0));
-        assert!(!of(50, 100));
-        assert!(of(51, 100));
     }
 }

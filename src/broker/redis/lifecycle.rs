@@ -15,6 +15,7 @@ use crate::job::QueueName;
 impl RedisBroker {
     /// Looks at the server, judges it, and only then loads the scripts. Calls get through once it is adopted.
     pub(super) async fn identify(&self) -> Result<BrokerIdentity> {
+        let asked_at = Instant::now();
         let info = self.connections.look().await?;
         let place = self.connections.place().to_owned();
         if let Some(reason) = info.misfit() {
@@ -25,8 +26,8 @@ impl RedisBroker {
             self.connections.forget();
             return Err(self.connections.unavailable("it is a replica".to_owned()));
         }
-        self.note_memory(&info);
         let server = info.server();
+        self.memory.note(&[info], asked_at);
         let mut pipeline = redis::pipe();
         pipeline.cmd("HMGET").arg(self.keys.meta()).arg(&["ledger", "epoch", "open"]);
         pipeline.cmd("TIME");

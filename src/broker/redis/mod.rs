@@ -8,23 +8,24 @@ mod connection;
 mod info;
 mod keys;
 mod lifecycle;
+mod memory;
 mod scripts;
 mod server_clock;
 mod wakes;
 
-use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::atomic::{AtomicI64, Ordering};
 
 use async_trait::async_trait;
 use redis::Value;
 use tokio::sync::broadcast;
-use tokio::time::{Duration, Instant};
+use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
 use self::codec::{Call, Unreadable};
 use self::connection::{Connections, Role};
 use self::info::Info;
 use self::keys::Keys;
+use self::memory::Memory;
 use self::scripts::{SCRIPTS, Script};
 use self::wakes::Wakes;
 use super::{
@@ -42,9 +43,6 @@ const PROMOTIONS_MAX: usize = 200;
 /// How many times `depth` goes on moving due entries before it counts what is there.
 const DEPTH_ROUNDS_MAX: usize = 200;
 
-/// How often the server's memory is read while results are written.
-const MEMORY_PERIOD: Duration = Duration::from_secs(1);
-
 /// Where the server is and how long to wait for it.
 #[derive(Clone)]
 pub struct RedisParams {
@@ -58,6 +56,8 @@ pub struct RedisParams {
     pub connect_timeout_ms: u64,
     /// How many connections to hold, beside the one that listens for wake-ups.
     pub pool_size: usize,
+    /// The share of `maxmemory` from which on the server counts as full, 0 to 1.
+    pub full_at: f64,
 }
 
 impl RedisParams {
@@ -65,7 +65,14 @@ impl RedisParams {
     #[must_use]
     pub fn new(url: impl Into<String>) -> Self {
         let (timeout_ms, connect_timeout_ms) = (1000, 1000);
-        Self { url: url.into(), key_prefix: "ganger:".to_owned(), timeout_ms, connect_timeout_ms, pool_size: 4 }
+        Self {
+            url: url.into(),
+            key_prefix: "ganger:".to_owned(),
+            timeout_ms,
+            connect_timeout_ms,
+            pool_size: 4,
+            full_at: 0.85,
+        }
     }
 }
 
@@ -86,9 +93,7 @@ pub struct RedisBroker {
     keys: Keys,
     adopted: AtomicI64,
     wakes: Wakes,
-    /// Whether there is memory enough to keep results, as read at most every [`MEMORY_PERIOD`].
-    keeps_results: AtomicBool,
-    memory_read_at: Mutex<Option<Instant>>,
+    memory: Memory,
 }
 
 impl RedisBroker {
@@ -104,20 +109,37 @@ impl RedisBroker {
         let connections = Connections::new(&params, place)?;
         let keys = Keys::new(params.key_prefix);
         let wakes = Wakes::new(client, keys.wakes());
-        Ok(Self {
-            connections,
-            keys,
-            adopted: AtomicI64::new(0),
-            wakes,
-            keeps_results: AtomicBool::new(false),
-            memory_read_at: Mutex::default(),
-        })
+        let memory = Memory::new(params.full_at);
+        Ok(Self { connections, keys, adopted: AtomicI64::new(0), wakes, memory })
     }
 
     /// Listens for wake-ups until `stop`; a service of its own. Without it [`Broker::wakes`] hears only
     /// what this node does itself.
     pub async fn run_subscriber(&self, stop: CancellationToken) {
         self.wakes.run(stop, self.connections.connect_timeout(), self.connections.timeout()).await;
+    }
+
+    /// Reads the server's memory until `stop`; a service of its own. Without it [`Broker::is_full`] knows nothing.
+    pub async fn run_memory_watch(&self, stop: CancellationToken) {
+        let watching = async {
+            loop {
+                self.read_memory().await;
+                sleep(memory::PERIOD).await;
+            }
+        };
+        tokio::select! {
+            () = watching => {}
+            () = stop.cancelled() => {}
+        }
+    }
+
+    async fn read_memory(&self) {
+        let asked_at = Instant::now();
+        let mut command = redis::cmd("INFO");
+        command.arg("memory");
+        if let Ok(Value::BulkString(bytes)) = self.connections.command(Role::Upkeep, &command).await {
+            self.memory.note(&[Info::new(String::from_utf8_lossy(&bytes).into_owned())], asked_at);
+        }
     }
 
     fn epoch(&self) -> i64 {
@@ -154,38 +176,11 @@ impl RedisBroker {
         vec![self.keys.control(queue), self.keys.later(queue), self.keys.leases(queue), self.keys.jobs(queue)]
     }
 
-    /// Whether the server's memory was not read for a while; then the caller reads it.
-    fn is_memory_due(&self) -> bool {
-        let mut read_at = self.memory_read_at.lock().unwrap_or_else(PoisonError::into_inner);
-        let is_due = read_at.is_none_or(|at| at.elapsed() >= MEMORY_PERIOD);
-        if is_due {
-            *read_at = Some(Instant::now());
-        }
-        is_due
-    }
-
-    fn note_memory(&self, info: &Info) {
-        self.keeps_results.store(!info.is_half_full(), Ordering::Release);
-    }
-
-    /// Reads the server's memory on the settler's own connection, behind the batch that is under way.
-    async fn read_memory(&self) {
-        let mut command = redis::cmd("INFO");
-        command.arg("memory");
-        if let Ok(Value::BulkString(bytes)) = self.connections.command(Role::Settle, &command).await {
-            self.note_memory(&Info::new(String::from_utf8_lossy(&bytes).into_owned()));
-        }
-    }
-
     async fn settle_batch(&self, queue: &QueueName, settles: &[Settle], epoch: i64) -> Result<Vec<bool>> {
-        let keeps_results = self.keeps_results.load(Ordering::Acquire);
         let call = Self::call(&SCRIPTS.settle, &self.queue_keys(queue), epoch).arg(self.keys.queue(queue));
-        let call = call.arg(self.wakes.channel()).arg(queue.as_str()).arg(u8::from(keeps_results));
+        let call = call.arg(self.wakes.channel()).arg(queue.as_str()).arg(u8::from(self.memory.keeps_results()));
         let call = settles.iter().fold(call, Call::settle);
-        let has_results = settles.iter().any(|settle| matches!(settle.release, Release::Done { result: Some(_) }));
-        let run = self.run(Role::Settle, call, epoch);
-        let reply =
-            if has_results && self.is_memory_due() { tokio::join!(run, self.read_memory()).0? } else { run.await? };
+        let reply = self.run(Role::Settle, call, epoch).await?;
         self.read_each(&reply, codec::read_flag)
     }
 }
@@ -390,6 +385,10 @@ impl Broker for RedisBroker {
         let call = call.arg(cursor.as_deref().unwrap_or("0")).arg(limit.clamp(1, BATCH_MAX));
         let reply = self.run(Role::Upkeep, call, epoch).await?;
         self.read(codec::read_scanned(&reply))
+    }
+
+    fn is_full(&self) -> bool {
+        self.memory.is_full()
     }
 
     fn now_ms(&self) -> i64 {

@@ -1,5 +1,6 @@
 //! What only a real server can show: its keys, its memory, its scripts, and its ways to go away.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -7,6 +8,7 @@ use ganger::broker::redis::{RedisBroker, RedisParams};
 use ganger::broker::{Broker, BrokerError, Claim, ClaimRequest, Push, Pushed, Release, Removed, Which};
 use redis::aio::MultiplexedConnection;
 use tokio::time::{Instant, timeout};
+use tokio_util::sync::CancellationToken;
 
 use super::fixture::{self, EPOCH, Fixture, HOUR, LEASE, id, patient, queue};
 use crate::support::redis::{Options, Redis, connect, random_prefix, shared_url};
@@ -243,6 +245,40 @@ async fn a_full_server_takes_no_more_and_lets_everything_out() {
     assert_eq!(f.depth(&[]).await.leased, 9);
     command(&redis.url(), &["CONFIG", "SET", "maxmemory", "0"]).await;
     assert_eq!(f.push(&[f.entry("x", "fast", 1)]).await, [Pushed::Added]);
+}
+
+#[tokio::test]
+#[expect(clippy::disallowed_methods, reason = "the task ends with its stop token")]
+async fn fullness_is_known_without_asking_comes_and_goes_and_is_forgotten_after_a_second() {
+    let redis = Redis::start_with(Options::default().set("maxmemory", "20mb")).await;
+    let url = redis.url();
+    let broker = Arc::new(RedisBroker::new(RedisParams { timeout_ms: 300, ..patient(&url, "ganger:") }).unwrap());
+    let stop = CancellationToken::new();
+    let _stops = stop.clone().drop_guard();
+    let watching = Arc::clone(&broker);
+    tokio::spawn(async move { watching.run_memory_watch(stop).await });
+    // 17 MB beside the server's own need of about one.
+    let fill = ["SETRANGE", "ballast", "17000000", "x"];
+    command(&url, &fill).await;
+    assert!(!broker.is_full(), "nothing is known yet");
+    broker.identity().await.unwrap();
+    broker.adopt(EPOCH);
+    let is = |expected: bool| {
+        let broker = &broker;
+        move || async move { (broker.is_full() == expected).then_some(()) }
+    };
+    wait::until("the broker is full", is(true)).await;
+    command(&url, &["DEL", "ballast"]).await;
+    wait::until("room has returned", is(false)).await;
+    command(&url, &fill).await;
+    wait::until("the broker is full again", is(true)).await;
+    redis.freeze();
+    wait::until("the figure is too old to refuse anybody", is(false)).await;
+    redis.thaw();
+    wait::until("the figure is read again", is(true)).await;
+    command(&url, &["CONFIG", "SET", "maxmemory", "0"]).await;
+    wait::until("nothing is full without a limit", is(false)).await;
+    assert!(!Fixture::memory().await.broker.is_full());
 }
 
 #[tokio::test]
