@@ -209,6 +209,10 @@ impl Broker for SiteBroker {
         self.call("broker.scan", move |broker| async move { broker.scan(&queue, cursor, limit).await }).await
     }
 
+    fn is_full(&self) -> bool {
+        self.broker.is_full()
+    }
+
     fn now_ms(&self) -> i64 {
         self.broker.now_ms() + self.estimate_ms
     }
