@@ -10,6 +10,7 @@
 )]
 
 pub mod daemon;
+pub mod model_ledger;
 pub mod postgres;
 pub mod redis;
 pub mod wait;
