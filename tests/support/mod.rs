@@ -11,5 +11,6 @@
 
 pub mod daemon;
 pub mod postgres;
+pub mod proxy;
 pub mod redis;
 pub mod wait;
