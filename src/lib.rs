@@ -6,6 +6,7 @@
 pub mod clock;
 pub mod job;
 
+pub mod history;
 pub mod policy;
 pub mod telemetry;
 
