@@ -71,8 +71,13 @@ impl Faults {
         self.clock.touch(from, to)
     }
 
-    /// Whether someone may act at `to` on what it knew at `from`.
-    pub(super) fn stale(&self, from: At, to: At) -> bool {
+    /// Whether someone may act at `at` on what it knew before a fault.
+    pub(super) fn stale(&self, at: At) -> bool {
+        self.long.touch(at, at)
+    }
+
+    /// Whether a fault or its aftermath may have held up something between two moments.
+    pub(super) fn held_up(&self, from: At, to: At) -> bool {
         self.long.touch(from, to)
     }
 }

@@ -52,7 +52,7 @@ fn overtaking(history: &History, faults: &Faults, verdict: &mut Verdict) {
             }
             let since_ready = latest.partition_point(|other| other.start < first.ready);
             let Some(other) = latest.get(since_ready) else { continue };
-            if other.earliest > first.latest + tolerance && !faults.stale(first.ready, first.start) {
+            if other.earliest > first.latest + tolerance && !faults.held_up(first.ready, first.start) {
                 let ahead = (other.earliest - first.latest) / 1_000;
                 let what = format!("{} overtook it, whose deadline is {ahead} ms later", other.job);
                 verdict.report(Invariant::I7, first.job, what, &[other.place, first.place]);
@@ -119,7 +119,7 @@ fn paused_at(
 ) {
     let before = changes.partition_point(|(at, _)| *at < run.at);
     let Some((at, Some(place))) = before.checked_sub(1).map(|last| changes[last]) else { return };
-    if run.at > at + history.limits.grace && !faults.stale(at, run.at) {
+    if run.at > at + history.limits.grace && !faults.stale(run.at) {
         verdict.report(Invariant::I4, &run.seen.job, "it starts while its queue is paused", &[place, run.place]);
     }
 }

@@ -166,7 +166,7 @@ impl<'h> Walk<'h> {
     /// A start under a lower fence than one that ran before: its node must have stood still between
     /// its claim and its call.
     fn late_start(&mut self, highest: &RunSeen, run: &RunSeen) {
-        if run.at > highest.at + self.clocks() && !self.faults.stale(highest.at, run.at) {
+        if run.at > highest.at + self.clocks() && !self.faults.stale(run.at) {
             let what = format!("fence {} starts after fence {}", run.seen.fence, highest.seen.fence);
             self.report(Invariant::I3, what, &[highest.place, run.place]);
         }
@@ -213,13 +213,13 @@ impl<'h> Walk<'h> {
         if let Some((read, state)) = self.rest {
             // A claim that was under way at a cancel may still come; nothing may after an outcome.
             let pending = matches!(state, State::Cancelled | State::Expired | State::InReview);
-            let excused = pending && (run.at <= read.at + limits.grace || self.faults.stale(read.at, run.at));
+            let excused = pending && (run.at <= read.at + limits.grace || self.faults.stale(run.at));
             if run.at > read.at + limits.clocks && !excused {
                 let what = format!("it starts after a client has read that it is {state}");
                 self.report(Invariant::I4, what, &[read.place, run.place]);
             }
         } else if let Some((place, at)) = self.cancelled {
-            if run.at > at + limits.grace && !self.faults.stale(at, run.at) {
+            if run.at > at + limits.grace && !self.faults.stale(run.at) {
                 self.report(Invariant::I4, "it starts after its cancel was answered", &[place, run.place]);
             }
         } else if let Some(before) = self.succeeded {
@@ -245,7 +245,7 @@ impl<'h> Walk<'h> {
             accepted.saturating_add(micros(call.sent.delay_ms))
         });
         let late = due.max().unwrap_or(At::MAX).saturating_add(micros(expires) + self.history.limits.grace);
-        if run.at > late && !self.faults.stale(late, run.at) && self.renewed == At::MIN {
+        if run.at > late && !self.faults.stale(run.at) && self.renewed == At::MIN {
             self.report(Invariant::I4, "it starts after it had expired", &[first.place, run.place]);
         }
     }
@@ -310,7 +310,7 @@ impl<'h> Walk<'h> {
             return;
         }
         let late = self.history.limits.start_within.map(|within| most.saturating_add(within));
-        let too_late = late.is_some_and(|late| waited > late) && !self.faults.stale(before.at, run.at);
+        let too_late = late.is_some_and(|late| waited > late) && !self.faults.held_up(before.at, run.at);
         if waited + ROUNDING + self.clocks() < least || too_late {
             let what = format!(
                 "it runs again after {} ms; its policy says {} to {} ms",

@@ -11,4 +11,5 @@
 
 mod command;
 mod judge;
+mod random;
 mod tale;
