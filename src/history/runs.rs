@@ -306,6 +306,10 @@ impl<'h> Walk<'h> {
             _ => return,
         };
         let waited = run.at - ended;
+        if waited < 0 {
+            // They overlap, so the outcome of the first was refused and no delay follows from it; I3 judges that.
+            return;
+        }
         if self.renewed >= before.at || self.faults.clock_jumped(before.at, run.at) {
             return;
         }

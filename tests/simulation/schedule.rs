@@ -35,10 +35,13 @@ enum Fault {
     BrokerAway,
     LedgerAway,
     Flaky,
+    CutOff,
     Swizzle,
+    Reload,
+    BrokerFull,
 }
 
-const FAULTS: [Fault; 12] = [
+const FAULTS: [Fault; 15] = [
     Fault::Kill,
     Fault::Freeze,
     Fault::Leave,
@@ -50,7 +53,10 @@ const FAULTS: [Fault; 12] = [
     Fault::BrokerAway,
     Fault::LedgerAway,
     Fault::Flaky,
+    Fault::CutOff,
     Fault::Swizzle,
+    Fault::Reload,
+    Fault::BrokerFull,
 ];
 
 /// What is drawn before the beginning.
@@ -155,6 +161,13 @@ impl Director {
                 }
             }
             (Fault::Flaky, node) => self.flaky(node.as_deref()),
+            (Fault::CutOff, Some(node)) => self.cut_off(&node),
+            (Fault::Reload, Some(node)) => {
+                let workers = usize::try_from(dice.range(1, 4)).unwrap();
+                world.story.note(format!("{} has {workers} workers a pool from now on", node.site.id));
+                world.reload(&node, workers).await;
+            }
+            (Fault::BrokerFull, _) => self.full(),
             (Fault::LedgerAway | Fault::BrokerAway, _) => self.away(fault == Fault::LedgerAway),
             _ => self.strike_broker(fault).await,
         }
@@ -218,6 +231,37 @@ impl Director {
         });
     }
 
+    /// One node reaches one of the stores no more, or neither.
+    fn cut_off(&self, node: &Node) {
+        let (time, site, dice) = (self.dice.ms(200, 70_000), node.site.clone(), &self.dice);
+        let (ledger, broker) = *dice.pick(&[(true, false), (false, true), (true, true)]).unwrap();
+        for (cut, part, weather) in
+            [(ledger, Part::Ledger, &site.ledger_weather), (broker, Part::Broker, &site.broker_weather)]
+        {
+            if cut {
+                self.world.story.fault(part, format!("{} is cut off for {time:?}", site.id), time + RECOVERY);
+                *lock(weather) = Weather::AWAY;
+            }
+        }
+        site.lapse();
+        self.later(time, move |world| {
+            world.story.note(format!("{} is no longer cut off", site.id));
+            *lock(&site.ledger_weather) = Weather::CALM;
+            *lock(&site.broker_weather) = Weather::CALM;
+        });
+    }
+
+    /// The broker has no room for new entries.
+    fn full(&self) {
+        let time = self.dice.ms(200, 30_000);
+        self.world.story.fault(Part::Broker, format!("it is full for {time:?}"), time + RECOVERY);
+        self.world.fill_broker(true);
+        self.later(time, |world| {
+            world.story.note("the broker has room again");
+            world.fill_broker(false);
+        });
+    }
+
     /// The wires of one node, or of all, become bad.
     fn flaky(&self, node: Option<&Node>) {
         let (world, dice) = (&self.world, &self.dice);
@@ -263,6 +307,7 @@ impl Director {
             node.site.clock.skew(0);
             node.site.freeze(false);
         }
+        world.fill_broker(false);
         if world.nodes().is_empty() {
             world.start_node();
         }
