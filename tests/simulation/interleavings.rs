@@ -6,11 +6,13 @@ use std::time::Duration;
 use ganger::engine::{Engine, Fate, Refusal, Submit, Submitted};
 use ganger::history;
 use ganger::job::{Job, JobId, QueueName, State};
+use ganger::service::lock;
 use serde_json::json;
 use serde_json::value::RawValue;
 
 use crate::dice::Dice;
 use crate::schedule;
+use crate::site::Weather;
 use crate::story::Event;
 use crate::support::model_ledger::ModelLedger;
 use crate::world::{LEASE_MS, Node, Shape, World};
@@ -138,6 +140,22 @@ async fn a_lost_commit_answer_of_a_settle_is_one_outcome() {
     assert_eq!(runs(&world).len(), 1);
     let rested = world.story.entries().iter().filter(|entry| matches!(entry.event, Event::Rested { .. })).count();
     assert_eq!(rested, 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_outcome_that_was_held_without_the_ledger_needs_no_other_one_to_be_recorded() {
+    let world = world();
+    let (node, engine) = node(&world).await;
+    let submitted = send(&engine, submit(None, &["ok:500"], false)).await.unwrap();
+    started(&world, 1).await;
+    *lock(&node.site.ledger_weather) = Weather::AWAY;
+    tokio::time::sleep(Duration::from_secs(20)).await;
+    assert!(world.ledger.store().finished.is_empty(), "the ledger is away");
+    *lock(&node.site.ledger_weather) = Weather::CALM;
+    // Nothing else ends on this node, so nothing else wakes its committers.
+    assert_eq!(at_rest(&world, &submitted.id).await.counters.attempts, 1);
+    nothing_is_left(&world).await;
+    assert_eq!(runs(&world).len(), 1);
 }
 
 /// The job of a node that is stopped at `what` is pushed by the sweep and finished by another node; then the

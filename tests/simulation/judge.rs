@@ -25,6 +25,7 @@ pub fn judge(world: &World) -> Vec<String> {
     wrong.extend(lives_end_once(&entries));
     wrong.extend(fences_grow(&entries));
     wrong.extend(nothing_starts_after_its_end(&entries));
+    wrong.extend(pauses_hold(&entries));
     wrong.extend(attempts_are_runs(&entries, &rows));
     wrong.extend(crashes_have_a_cause(world, &entries, &rows));
     wrong
@@ -191,6 +192,49 @@ fn nothing_starts_after_its_end(entries: &[Entry]) -> Vec<String> {
                     wrong.push(format!(
                         "job {} started at {} ms under fence {}, given at {granted} ms, though life {seq} ended at {end} ms",
                         run.job, entry.at_ms, run.fence
+                    ));
+                }
+            }
+            _ => {}
+        }
+    }
+    wrong
+}
+
+/// I4: no lease of a queue is given from the answer to its pause until someone asks to lift it; not judged
+/// while the broker is at fault, because then what was lifted before may come there after the pause.
+fn pauses_hold(entries: &[Entry]) -> Vec<String> {
+    let mut wrong = Vec::new();
+    let (mut pausing, mut lifting): (BTreeMap<u64, &str>, BTreeMap<u64, &str>) = Default::default();
+    let mut paused: BTreeMap<&str, i64> = BTreeMap::new();
+    let mut faulty_until_us = i64::MIN;
+    for entry in entries {
+        match &entry.event {
+            Event::Seen(history::Event::Fault(fault)) if fault.on == Part::Broker => {
+                faulty_until_us = faulty_until_us.max(fault.to_us);
+            }
+            Event::Seen(history::Event::Order(order)) => match (order.action, order.queue.as_deref()) {
+                (Action::Pause, Some(queue)) => drop(pausing.insert(order.call, queue)),
+                (Action::Resume, Some(queue)) => {
+                    paused.remove(queue);
+                    lifting.insert(order.call, queue);
+                    // What was asked before may be done later, after this one.
+                    pausing.retain(|_, of| *of != queue);
+                }
+                _ => {}
+            },
+            Event::Seen(history::Event::OrderAnswer(answer)) => {
+                lifting.remove(&answer.call);
+                let done = pausing.remove(&answer.call).filter(|_| answer.status == Some(200));
+                if let Some(queue) = done.filter(|queue| lifting.values().all(|lifted| lifted != queue)) {
+                    paused.insert(queue, entry.at_ms);
+                }
+            }
+            Event::Granted { queue, id, fence, .. } if entry.at_ms * 1_000 > faulty_until_us => {
+                if let Some(since) = paused.get(queue.as_str()) {
+                    wrong.push(format!(
+                        "job {id} was given fence {fence} at {} ms, though queue {queue} is paused since {since} ms",
+                        entry.at_ms
                     ));
                 }
             }
