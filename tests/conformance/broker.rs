@@ -6,7 +6,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "helpers of tests fail the test")]
 
 #[path = "broker/fixture.rs"]
-mod fixture;
+pub(crate) mod fixture;
 #[path = "broker/order.rs"]
 mod order;
 #[path = "broker/real_redis.rs"]

@@ -30,6 +30,7 @@ macro_rules! on_both_footings {
 }
 
 mod bad_input;
+mod bounds;
 mod control;
 mod crash;
 mod examples;
