@@ -34,6 +34,7 @@ mod bounds;
 mod control;
 mod crash;
 mod examples;
+mod footings;
 mod full_disk;
 mod handlers;
 mod idempotency;
