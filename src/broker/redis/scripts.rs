@@ -55,7 +55,7 @@ pub(super) static SCRIPTS: LazyLock<Scripts> = LazyLock::new(|| Scripts {
     enter: script("enter", 1, false, include_str!("lua/enter.lua")),
     inspect: script("inspect", 2, false, include_str!("lua/inspect.lua")),
     leases: script("leases", 3, false, include_str!("lua/leases.lua")),
-    open: script("open", 2, false, include_str!("lua/open.lua")),
+    open: script("open", 5, false, include_str!("lua/open.lua")),
     pause: script("pause", 1, false, include_str!("lua/pause.lua")),
     push: script("push", 5, false, include_str!("lua/push.lua")),
     reap: script("reap", 4, false, include_str!("lua/reap.lua")),
