@@ -28,6 +28,8 @@ pub(super) struct Queue {
     /// Whether claims are open.
     pub(super) open: bool,
     counter: i64,
+    /// The highest life that was ever pushed as suspect.
+    suspect_seq: Seq,
     paused: BTreeSet<Option<TypeName>>,
     entries: HashMap<JobId, Entry>,
     lanes: BTreeMap<TypeName, BTreeSet<(i64, JobId)>>,
@@ -124,6 +126,9 @@ impl Queue {
     }
 
     pub(super) fn push(&mut self, push: &Push, now: i64) -> Pushed {
+        if push.clean_until_ms == 0 {
+            self.suspect_seq = self.suspect_seq.max(push.seq);
+        }
         let mut answer = Pushed::Added;
         if let Some(found) = self.entries.get(&push.id) {
             if found.seq == push.seq {
@@ -140,7 +145,7 @@ impl Queue {
             job_type: push.job_type.clone(),
             priority: push.priority,
             score: push.score,
-            clean: push.clean_until_ms >= now,
+            clean: push.clean_until_ms >= now && push.seq > self.suspect_seq,
             keyed: push.keyed,
             counters: push.counters,
             place: Place::Lane,
