@@ -68,7 +68,11 @@ pub fn away() -> Duration {
     Duration::from_secs(variable("AWAY_S").unwrap_or(5))
 }
 
-fn variable<T: FromStr>(name: &str) -> Option<T> {
+/// The variable `GANGER_CHAOS_NAME`, where it is set.
+///
+/// # Panics
+/// When it is no number.
+pub fn variable<T: FromStr>(name: &str) -> Option<T> {
     let name = format!("GANGER_CHAOS_{name}");
     let text = std::env::var(&name).ok().filter(|text| !text.is_empty())?;
     Some(text.parse().unwrap_or_else(|_| panic!("{name} is not a number: {text}")))

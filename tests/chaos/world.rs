@@ -358,7 +358,8 @@ async fn read_one(story: &Story, http: &reqwest::Client, url: &str, id: &str) ->
     }
 }
 
-fn seconds(us: i64) -> f64 {
+/// Microseconds in seconds.
+pub fn seconds(us: i64) -> f64 {
     us as f64 / 1_000_000.0
 }
 
