@@ -225,6 +225,17 @@ impl Story {
         starts.min()
     }
 
+    /// The longest time without a start from `us` on until the last start, in microseconds.
+    pub fn longest_silence(&self, us: i64) -> i64 {
+        let told = self.0.told.lock().unwrap();
+        let starts = told.events.iter().filter_map(|event| match event {
+            Event::Run(run) if run.at_us > us => Some(run.at_us),
+            _ => None,
+        });
+        let (_, longest) = starts.fold((us, 0), |(last, longest), start| (start, longest.max(start - last)));
+        longest
+    }
+
     /// Writes it to a file below the target folder and judges it.
     pub fn judge(&self, name: &str) -> (PathBuf, Verdict) {
         let told = self.0.told.lock().unwrap();

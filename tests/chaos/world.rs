@@ -39,6 +39,8 @@ pub struct Node {
     site: Site,
     extra: String,
     port: u16,
+    /// What its daemons that are gone have said.
+    said: String,
     pub daemon: Option<Daemon>,
     pub broker: Proxy,
     pub ledger: Proxy,
@@ -72,7 +74,16 @@ impl Node {
         let to_handler = Proxy::to(&handler.url, seed).await;
         let site = Site::on(&broker.url(&redis.url()), &ledger.url(&database.url));
         let url = format!("{}node-{number}", to_handler.url(&handler.url));
-        let mut node = Self { site, extra: settings(&url), port: 0, daemon: None, broker, ledger, handler: to_handler };
+        let mut node = Self {
+            site,
+            extra: settings(&url),
+            port: 0,
+            said: String::new(),
+            daemon: None,
+            broker,
+            ledger,
+            handler: to_handler,
+        };
         node.start().await;
         node
     }
@@ -89,14 +100,17 @@ impl Node {
     }
 
     pub fn kill(&mut self) {
-        self.daemon.take().expect("a running node").kill();
+        let mut daemon = self.daemon.take().expect("a running node");
+        daemon.kill();
+        self.said += &(daemon.log() + "\n");
     }
 
     /// SIGTERM, and waits for the end; answers the exit status.
     pub async fn drain(&mut self) -> Option<i32> {
         self.signal(Signal::SIGTERM);
-        let status = self.daemon.as_mut().expect("a running node").ended().await;
-        self.daemon = None;
+        let mut daemon = self.daemon.take().expect("a running node");
+        let status = daemon.ended().await;
+        self.said += &(daemon.log() + "\n");
         status
     }
 
@@ -249,6 +263,7 @@ impl World {
             done.expect("the load does not panic");
         }
         self.all_open().await;
+        let calm = self.story.now_us();
         let url = self.urls.lock().unwrap()[0].clone();
         until("the queue is resumed", || async { operator::leave(&self.story, &self.http, &url).await.then_some(()) })
             .await;
@@ -264,6 +279,7 @@ impl World {
             self.read(ids.into_iter().collect(), true).await;
         }
         self.note("at rest after s", resting.elapsed().as_secs_f64());
+        self.note("silent for s", seconds(self.story.longest_silence(calm)));
         self.story.drained();
         self.read(self.story.ids().into_iter().collect(), false).await;
         self.judge().await
@@ -302,6 +318,10 @@ impl World {
             self.note(if series.starts_with("stale") { "stale results" } else { "leases lost" }, sum);
         }
         let (path, verdict) = self.story.judge(&format!("{}-{}", self.plan.scenario, self.plan.seed));
+        for (number, node) in self.nodes.iter().enumerate() {
+            let log = node.said.clone() + &node.daemon.as_ref().map(Daemon::log).unwrap_or_default();
+            std::fs::write(path.with_extension(format!("node-{number}.log")), log).expect("a log beside the history");
+        }
         let s = verdict.summary;
         print!(
             "FIGURES scenario={} seed={} jobs={} runs={} unknown={} repeated={} without_fault={} violations={}",
