@@ -52,7 +52,7 @@ fn floor(path: &str) -> u8 {
     let mut parts = path.split("::");
     let (top, below) = (parts.next().unwrap_or(""), parts.next().unwrap_or(""));
     match (top, below) {
-        ("chance" | "clock" | "job", _) => 0,
+        ("chance" | "clock" | "job" | "mutant", _) => 0,
         ("policy" | "telemetry", _) => 1,
         ("broker", "memory" | "redis") => 3,
         ("ledger", "postgres" | "sqlite") => 3,

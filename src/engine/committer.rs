@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::job::{Failure, Job, NewJob, Seq, State};
 use crate::ledger::{Accepted, Batch, BatchAnswer, LedgerError, Settled, Verdict};
+use crate::mutant::mutant;
 use crate::telemetry::metrics;
 
 use super::Refusal;
@@ -71,6 +72,8 @@ pub(super) async fn run(core: Arc<Core>, tickets: Tickets, stop: CancellationTok
         if !gather(&tickets, &stop, &mut work).await {
             return;
         }
+        mutant!(answer_before_commit => { answer_early(&mut work); });
+        mutant!(push_before_commit => { push_early(&core, &work.accepts).await; });
         let accepts = std::mem::take(&mut work.accepts);
         let (answers, unsettled) = resolve(&core, accepts, std::mem::take(&mut work.outcomes)).await;
         pusher::answer_after_push(&core, Replies { callers: std::mem::take(&mut work.callers), answers }).await;
@@ -251,7 +254,9 @@ async fn conclude(
         Entry::Created(job) => Some(job.clone()),
         Entry::Existing(_) => None,
     });
-    pusher::accepted(core, created.collect(), repeated).await;
+    if !mutant!(push_before_commit) {
+        pusher::accepted(core, created.collect(), repeated).await;
+    }
 
     for ((settlement, settled), after) in batch.settles.into_iter().zip(answer.settles).zip(afters) {
         core.unsettled.fetch_sub(1, Ordering::Relaxed);
@@ -275,6 +280,22 @@ fn entry((job, accepted): (NewJob, Accepted)) -> Entry {
         Accepted::Created { seq } => Entry::Created(Arc::new(fresh(seq, job))),
         existing @ Accepted::Existing { .. } => Entry::Existing(existing),
     }
+}
+
+/// Tells callers that their jobs are accepted, before they are.
+#[cfg(ganger_mutants)]
+fn answer_early(work: &mut Work) {
+    let created = |job: &NewJob| Ok(Entry::Created(Arc::new(fresh(0, job.clone()))));
+    let answers = work.accepts.iter().map(created).collect();
+    Replies { callers: std::mem::take(&mut work.callers), answers }.send();
+}
+
+/// Pushes jobs before they are accepted, under the lives that they will likely get.
+#[cfg(ganger_mutants)]
+async fn push_early(core: &Core, accepts: &[NewJob]) {
+    let last = core.ledger.last_seq().await.unwrap_or_default();
+    let jobs = (last + 1..).zip(accepts).map(|(seq, job)| Arc::new(fresh(seq, job.clone())));
+    pusher::accepted(core, jobs.collect(), false).await;
 }
 
 /// The row of a job that was accepted just now.

@@ -13,6 +13,7 @@ use tokio::time::Instant;
 use crate::broker::{Removed, Which};
 use crate::job::{AskedFor, Job, JobId, NewJob, QueueName, Seq, State, fingerprint};
 use crate::ledger::{LiveEntry, Order, Ordered, Pause, Scope};
+use crate::mutant::mutant;
 use crate::policy::order;
 
 use super::core::Core;
@@ -52,7 +53,9 @@ pub(super) async fn cancel(core: &Core, id: &JobId) -> Result<JobView> {
         return Err(Refusal::WrongState { id: id.clone(), state: rest.state, allowed: ALLOWED });
     }
     need_broker(core)?;
-    core.broker.remove(&job.spec.queue, &[(id.clone(), job.seq)], Which::Any).await?;
+    if !mutant!(cancel_leaves_entry) {
+        core.broker.remove(&job.spec.queue, &[(id.clone(), job.seq)], Which::Any).await?;
+    }
     let order = Order::Rest { id: id.clone(), seq: Some(job.seq), state: State::Cancelled, error: None };
     match carry_out(core, order).await {
         Ok(Ordered::Done { .. }) => {}

@@ -10,7 +10,7 @@ use nix::unistd::Pid;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use super::wait::{PATIENCE, until};
+use super::wait::{PATIENCE, patience, until};
 use super::{postgres, redis};
 
 /// The program under test.
@@ -235,7 +235,7 @@ impl Daemon {
 
     /// One job once it is at rest.
     pub async fn at_rest(&self, id: &str) -> Value {
-        let job = self.get(&format!("/v1/jobs/{id}?wait=60s")).await;
+        let job = self.get(&format!("/v1/jobs/{id}?wait={}s", patience().as_secs())).await;
         let state = job["state"].as_str().unwrap_or_default();
         let rest = ["succeeded", "failed", "in_review", "cancelled", "expired"].contains(&state);
         assert!(rest, "job {id} does not come to rest: {job}\n{}", self.log());

@@ -12,6 +12,7 @@ use crate::broker::{
     Scanned, Settle, Which,
 };
 use crate::job::{Counters, Fence, JobId, NodeId, Priority, QueueName, Seq, TypeName};
+use crate::mutant::mutant;
 
 /// How many due entries one claim moves into their lanes; the rest follows with the next claim, so
 /// that a burst of due entries delays no single claim.
@@ -57,7 +58,8 @@ enum Place {
 
 impl Entry {
     fn is_held_by(&self, lease: &LeaseRef) -> bool {
-        self.seq == lease.seq && matches!(&self.place, Place::Leased { lease: held, .. } if held.fence == lease.fence)
+        let is_same_life = self.seq == lease.seq || mutant!(seq_ignored);
+        is_same_life && matches!(&self.place, Place::Leased { lease: held, .. } if held.fence == lease.fence)
     }
 
     fn view(&self, id: &JobId) -> EntryView {
@@ -140,7 +142,7 @@ impl Queue {
             job_type: push.job_type.clone(),
             priority: push.priority,
             score: push.score,
-            clean: push.clean_until_ms >= now,
+            clean: push.clean_until_ms >= now || (mutant!(clean_for_ever) && push.clean_until_ms > 0),
             keyed: push.keyed,
             counters: push.counters,
             place: Place::Lane,
@@ -170,7 +172,9 @@ impl Queue {
     }
 
     pub(super) fn renew(&mut self, lease: &LeaseRef, deadline_ms: i64) -> bool {
-        let Some(entry) = self.entries.get_mut(&lease.id).filter(|entry| entry.is_held_by(lease)) else { return false };
+        let Some(entry) = self.entries.get_mut(&lease.id).filter(|entry| entry.is_held_by(lease)) else {
+            return mutant!(renewal_always_held);
+        };
         if let Place::Leased { deadline_ms: held, .. } = &mut entry.place {
             self.leases.remove(&(*held, lease.id.clone()));
             *held = deadline_ms;
@@ -197,6 +201,7 @@ impl Queue {
             }
             Release::Crash => {
                 entry.counters.crashes += 1;
+                entry.counters.attempts += u32::from(mutant!(crash_spends_attempt));
                 now
             }
         };
@@ -300,7 +305,8 @@ impl Queue {
 
     /// The smallest entry of a lane, marked with the lane's place in the request.
     fn head(&self, lane: &TypeName, at: usize) -> Option<Reverse<(i64, JobId, usize)>> {
-        let (score, id) = self.lanes.get(lane)?.first()?;
+        let waiting = self.lanes.get(lane)?;
+        let (score, id) = if mutant!(order_lost) { waiting.last()? } else { waiting.first()? };
         Some(Reverse((*score, id.clone(), at)))
     }
 
@@ -348,7 +354,8 @@ impl Queue {
 
     /// Leases an entry that has left its lane, under a fresh fence.
     fn lease(&mut self, id: JobId, request: &ClaimRequest, now: i64) -> Option<Claim> {
-        let fence: Fence = self.epoch? * FENCE_COUNTERS + self.counter + 1;
+        let epoch = if mutant!(fence_without_epoch) { 1 } else { self.epoch? };
+        let fence: Fence = epoch * FENCE_COUNTERS + self.counter + 1;
         let entry = self.entries.get_mut(&id)?;
         self.counter += 1;
         self.ready[slot(entry.priority)] -= 1;
