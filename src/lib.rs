@@ -9,6 +9,7 @@ pub mod chance;
 pub mod clock;
 pub mod job;
 
+pub mod history;
 pub mod policy;
 pub mod telemetry;
 

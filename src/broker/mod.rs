@@ -4,8 +4,9 @@
 //! leases and small counters. It moves jobs; it decides nothing. Every method is one atomic step
 //! (per queue) and one round trip. After an error with [`BrokerError::is_transient`] the step may
 //! or may not have happened; a claim whose answer was lost comes back when its lease lapses, and
-//! every other step may be repeated. `tests/conformance/broker.rs` proves the promises below on
-//! every implementation.
+//! every other step may be repeated. A claim or a reaping that reaches the server after its caller gave
+//! up does nothing: the holders that it would judge may have been cut off with it.
+//! `tests/conformance/broker.rs` proves the promises below on every implementation.
 //!
 //! # Shape
 //! A queue has one *lane* per job type, ordered by score (the virtual deadline, then the id), a set

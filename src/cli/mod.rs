@@ -18,6 +18,7 @@ mod queues;
 mod serve;
 mod submit;
 mod types;
+mod verify_history;
 mod waiting;
 
 use std::process::ExitCode;
@@ -59,6 +60,8 @@ enum Command {
     Config(config::Args),
     /// Bring the ledger's schema up to date, or show its version.
     Migrate(migrate::Args),
+    /// Judge what clients and handlers recorded: is it the story of a queue that kept its promises?
+    VerifyHistory(verify_history::Args),
     /// Write the completions of a shell to stdout.
     Completions(completions::Args),
 }
@@ -101,6 +104,7 @@ async fn run(command: Command) -> i32 {
         Command::Types(args) => args.run().await,
         Command::Health(args) => args.run().await,
         Command::Bench(args) => Box::pin(args.run()).await,
+        Command::VerifyHistory(args) => args.run(),
         Command::Completions(args) => args.run(),
     };
     match outcome {
@@ -142,6 +146,7 @@ mod tests {
             "bench --jobs 1000 --mode single --concurrency 8",
             "config show --origins",
             "migrate up --database-url postgres://x/y",
+            "verify-history a.jsonl - --strict -o json",
             "completions bash",
         ] {
             let parsed = Cli::try_parse_from(std::iter::once("ganger").chain(line.split(' ')));

@@ -94,8 +94,8 @@ pub(super) async fn run(core: Arc<Core>, tickets: Tickets, stop: CancellationTok
 /// Adds the tickets that are there to `work`, waiting for one if there is nothing to do; false when
 /// there never will be.
 async fn gather(tickets: &Tickets, stop: &CancellationToken, work: &mut Work) -> bool {
-    let mut tickets = tickets.lock().await;
-    if work.outcomes.is_empty() {
+    let mut tickets = if work.outcomes.is_empty() {
+        let mut tickets = tickets.lock().await;
         let first = tokio::select! {
             biased;
             ticket = tickets.recv() => ticket,
@@ -105,7 +105,14 @@ async fn gather(tickets: &Tickets, stop: &CancellationToken, work: &mut Work) ->
             Some(ticket) => add(work, ticket),
             None => return false,
         }
-    }
+        tickets
+    } else {
+        // Another committer may hold the queue until something comes. Outcomes at hand do not wait for that.
+        match tickets.try_lock() {
+            Ok(tickets) => tickets,
+            Err(_held) => return true,
+        }
+    };
     while work.accepts.len() + work.outcomes.len() < ROWS_MAX {
         match tickets.try_recv() {
             Ok(ticket) => add(work, ticket),
@@ -158,13 +165,16 @@ fn resolve(
         let (settles, afters): (Vec<_>, Vec<_>) = outcomes.into_iter().map(Outcome::into_parts).unzip();
         let mut batch = Batch { accepts, settles, repeated: false };
         let mut repeats = 0;
+        // Taken before the commit: a node that is stopped until its answer comes must not take its jobs for fresh.
+        let clean_until_ms = pusher::clean_until_ms(core);
         let error = loop {
             let started = Instant::now();
             match core.ledger.commit(&batch).await {
                 Ok(answer) => {
                     core.session.ledger_answered();
                     metrics::committed(started.elapsed().as_secs_f64(), batch.accepts.len(), batch.settles.len());
-                    return (conclude(core, batch, afters, answer, repeats > 0).await, Vec::new());
+                    let clean_until_ms = if repeats > 0 { 0 } else { clean_until_ms };
+                    return (conclude(core, batch, afters, answer, clean_until_ms).await, Vec::new());
                 }
                 Err(error) if error.is_unknown() && repeats < UNKNOWN_PAUSES_MS.len() => {
                     tokio::time::sleep(Duration::from_millis(UNKNOWN_PAUSES_MS[repeats])).await;
@@ -247,7 +257,7 @@ async fn conclude(
     batch: Batch,
     afters: Vec<After>,
     answer: BatchAnswer,
-    repeated: bool,
+    clean_until_ms: i64,
 ) -> Vec<AcceptAnswer> {
     let entries: Vec<Entry> = batch.accepts.into_iter().zip(answer.accepts).map(entry).collect();
     let created = entries.iter().filter_map(|entry| match entry {
@@ -255,7 +265,7 @@ async fn conclude(
         Entry::Existing(_) => None,
     });
     if !mutant!(push_before_commit) {
-        pusher::accepted(core, created.collect(), repeated).await;
+        pusher::accepted(core, created.collect(), clean_until_ms).await;
     }
 
     for ((settlement, settled), after) in batch.settles.into_iter().zip(answer.settles).zip(afters) {
@@ -266,7 +276,7 @@ async fn conclude(
                 Entry::Created(job) => Some(job),
                 Entry::Existing(_) => None,
             });
-            pusher::accepted(core, born.collect(), repeated).await;
+            pusher::accepted(core, born.collect(), clean_until_ms).await;
         }
         let ending = after.ending(&settlement, &settled);
         // The settler ends only after the committers; were it gone, the lease would lapse by itself.
@@ -295,7 +305,7 @@ fn answer_early(work: &mut Work) {
 async fn push_early(core: &Core, accepts: &[NewJob]) {
     let last = core.ledger.last_seq().await.unwrap_or_default();
     let jobs = (last + 1..).zip(accepts).map(|(seq, job)| Arc::new(fresh(seq, job.clone())));
-    pusher::accepted(core, jobs.collect(), false).await;
+    pusher::accepted(core, jobs.collect(), pusher::clean_until_ms(core)).await;
 }
 
 /// The row of a job that was accepted just now.

@@ -53,8 +53,11 @@ pub(super) async fn cancel(core: &Core, id: &JobId) -> Result<JobView> {
         return Err(Refusal::WrongState { id: id.clone(), state: rest.state, allowed: ALLOWED });
     }
     need_broker(core)?;
-    if !mutant!(cancel_leaves_entry) {
-        core.broker.remove(&job.spec.queue, &[(id.clone(), job.seq)], Which::Any).await?;
+    let life = if mutant!(cancel_leaves_entry) { 0 } else { job.seq };
+    if let Err(error) = core.broker.remove(&job.spec.queue, &[(id.clone(), life)], Which::Any).await {
+        // It may have been removed all the same, and the row is live.
+        core.session.lacks_from(job.seq);
+        return Err(error.into());
     }
     let order = Order::Rest { id: id.clone(), seq: Some(job.seq), state: State::Cancelled, error: None };
     match carry_out(core, order).await {
@@ -269,7 +272,9 @@ pub(super) async fn rest_waiting(
         return Ok(Rested { count: 0, unseen: Vec::new() });
     }
     let entries: Vec<(JobId, Seq)> = rows.iter().map(|row| (row.id.clone(), row.seq)).collect();
-    let removed = core.broker.remove(queue, &entries, Which::Waiting).await?;
+    let lacks = || core.session.lacks_from(entries.iter().map(|(_, seq)| *seq).min().unwrap_or(0));
+    // After an error they may have been removed all the same, and their rows are live.
+    let removed = core.broker.remove(queue, &entries, Which::Waiting).await.inspect_err(|_| lacks())?;
     let waited = |removed: &Removed| *removed == Removed::Waiting || (unseen_too && *removed == Removed::Absent);
     let unseen = rows.iter().zip(&removed).filter(|(_, removed)| **removed == Removed::Absent);
     let unseen: Vec<LiveEntry> = unseen.map(|(row, _)| row.clone()).collect();
@@ -282,7 +287,7 @@ pub(super) async fn rest_waiting(
     let answers = match core.ledger.order(&orders, core.clock.now()).await {
         Ok(answers) => answers,
         Err(refusal) => {
-            core.session.lacks_from(waiting.iter().map(|row| row.seq).min().unwrap_or(0));
+            lacks();
             return Err(refusal.into());
         }
     };

@@ -36,13 +36,17 @@ pub(super) enum PushOrder {
 /// Where orders come from.
 pub(super) type Orders = Arc<Mutex<mpsc::Receiver<PushOrder>>>;
 
-/// Hands freshly accepted jobs to the pusher. `repeated`: the commit was repeated, so someone else may
-/// have pushed and even finished them already.
-pub(super) async fn accepted(core: &Core, jobs: Vec<Arc<Job>>, repeated: bool) {
+/// Until when jobs may enter clean whose commit begins now, on the broker's clock.
+pub(super) fn clean_until_ms(core: &Core) -> i64 {
+    core.broker.now_ms().saturating_add(CLEAN_MS)
+}
+
+/// Hands freshly accepted jobs to the pusher. `clean_until_ms` is zero where the commit was repeated:
+/// someone else may have pushed and even finished them already.
+pub(super) async fn accepted(core: &Core, jobs: Vec<Arc<Job>>, clean_until_ms: i64) {
     if jobs.is_empty() {
         return;
     }
-    let clean_until_ms = if repeated { 0 } else { core.broker.now_ms().saturating_add(CLEAN_MS) };
     let orders: Vec<PushOrder> = jobs.iter().map(|job| order(job, clean_until_ms)).collect();
     core.payloads.put(jobs.into_iter());
     for order in orders {

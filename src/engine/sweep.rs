@@ -2,11 +2,11 @@
 //!
 //! One node at a time, the holder of a term, walks over both sides: young rows every few seconds, all
 //! rows and all entries at a low rate. A row without its entry is pushed, an entry without its row is removed, an
-//! entry that stands in no place is made anew. Nothing is touched on first sight: commits and pushes of the living
+//! entry that stands in no place is made anew, a pause that only one side has follows the ledger. Nothing is touched on first sight: commits and pushes of the living
 //! are under way all the time. In steady state nothing is ever found; each repair is counted, because it is a
 //! bug of ours or somebody's hand in Redis.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,8 +15,8 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::broker::{BrokerError, Pushed, Scanned, Which};
-use crate::job::{JobId, QueueName, Seq};
-use crate::ledger::{LedgerError, LiveEntry};
+use crate::job::{JobId, QueueName, Seq, TypeName};
+use crate::ledger::{LedgerError, LiveEntry, Scope};
 use crate::mutant::mutant;
 use crate::service::periodic;
 use crate::telemetry::metrics;
@@ -86,6 +86,9 @@ pub(super) async fn run(core: Arc<Core>, stop: CancellationToken) {
     .await;
 }
 
+/// A queue or one of its types, and whether it should be paused.
+type Pausing = (QueueName, Option<TypeName>, bool);
+
 /// An entry that should not be there, or not like this.
 type Oddity = (QueueName, JobId, Seq);
 
@@ -102,6 +105,8 @@ struct Sweeper {
     missing: BTreeMap<Seq, (LiveEntry, Instant)>,
     /// Entries without a row or without a place, since when.
     odd: BTreeMap<Oddity, Instant>,
+    /// Pauses that only one side had at the last look.
+    pauses: BTreeSet<Pausing>,
 }
 
 impl Sweeper {
@@ -116,6 +121,7 @@ impl Sweeper {
         if !is_quiet || core.broker.is_full() || !core.ledger.take_term(TERM, &core.params.node, ttl_ms).await? {
             self.missing.clear();
             self.odd.clear();
+            self.pauses.clear();
             return Ok(());
         }
         self.walk_young(core).await?;
@@ -147,10 +153,35 @@ impl Sweeper {
         if self.young_at.is_some_and(|at| at.elapsed() < YOUNG_PERIOD) {
             return Ok(());
         }
+        self.compare_pauses(core).await?;
         let oldest = self.marks.front().map_or(0, |(_, seq)| *seq);
         let reached = self.walk(core, self.young_after.max(oldest), YOUNG_MAX).await?;
         self.young_after = reached.unwrap_or(0);
         self.young_at = Some(Instant::now());
+        Ok(())
+    }
+
+    /// Sets and lifts pauses that only one side has, and had at the last look.
+    async fn compare_pauses(&mut self, core: &Core) -> Result<(), Trouble> {
+        let (pauses, catalog) = (core.ledger.pauses().await?, core.catalog());
+        let wanted = |scope: Scope| pauses.iter().any(|pause| pause.scope == scope);
+        let mut differ = BTreeSet::new();
+        for queue in catalog.queues.keys() {
+            let in_force = core.broker.depth(queue, &[]).await?.paused;
+            let types = catalog.types_of(queue).map(|known| Some(known.name.clone()));
+            for job_type in types.chain([None]) {
+                let scope = job_type.clone().map_or_else(|| Scope::Queue(queue.clone()), Scope::Type);
+                let wanted = wanted(scope);
+                if wanted != in_force.contains(&job_type) {
+                    differ.insert((queue.clone(), job_type, wanted));
+                }
+            }
+        }
+        for (queue, job_type, wanted) in self.pauses.intersection(&differ) {
+            core.broker.set_paused(queue, job_type.as_ref(), *wanted).await?;
+            found("pause", queue, 1);
+        }
+        self.pauses = differ;
         Ok(())
     }
 

@@ -168,7 +168,7 @@ pub const CATALOG: &[Metric] = &[
         "ganger_broker_repairs_total",
         Kind::Counter,
         "kind",
-        "Entries put right: outage (pushed again after a failed push), missing, ghost, misplaced, lease",
+        "Entries put right: outage (pushed again after a failed push), missing, ghost, misplaced, pause, lease",
     ),
     metric("ganger_build_info", Kind::Gauge, "version", "Always 1"),
 ];
@@ -237,7 +237,7 @@ pub fn start_at_zero(catalog: &Catalog) {
         }
     }
     counter!("ganger_broker_rebuilds_total").absolute(0);
-    for kind in ["outage", "missing", "ghost", "misplaced", "lease"] {
+    for kind in ["outage", "missing", "ghost", "misplaced", "pause", "lease"] {
         counter!("ganger_broker_repairs_total", "kind" => kind).absolute(0);
     }
 }

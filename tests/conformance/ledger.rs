@@ -1,4 +1,4 @@
-//! Every promise of the ledger's seam, on `SQLite` and on a real `PostgreSQL`.
+//! Every promise of the ledger's seam, on `SQLite`, on a real `PostgreSQL`, and on the model that simulations run on.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on says so by panicking")]
 
 mod accepting;
@@ -20,6 +20,7 @@ use ganger::ledger::postgres::{PostgresLedger, PostgresParams};
 use ganger::ledger::sqlite::{SqliteLedger, SqliteParams};
 use ganger::ledger::{Accepted, Batch, Confirm, Confirmed, Ledger, Settled, Settlement, Verdict};
 
+use crate::support::model_ledger::ModelLedger;
 use crate::support::postgres::{Postgres, TestDatabase};
 
 /// Makes a test of each scenario on each ledger.
@@ -29,6 +30,12 @@ macro_rules! on_every_ledger {
             $(#[tokio::test]
             async fn $scenario() {
                 super::$scenario(&crate::ledger::Bench::sqlite().await).await;
+            })+
+        }
+        mod model {
+            $(#[tokio::test]
+            async fn $scenario() {
+                super::$scenario(&crate::ledger::Bench::model()).await;
             })+
         }
         mod postgres {
@@ -56,6 +63,11 @@ impl Bench {
         let path = folder.path().join("ledger.db");
         let ledger = SqliteLedger::open(&path, SqliteParams::default(), Arc::new(SystemClock)).await.unwrap();
         Self { ledger: Arc::new(ledger), now: SystemClock.now(), _folder: Some(folder), _database: None }
+    }
+
+    pub(crate) fn model() -> Self {
+        let ledger = ModelLedger::new(JobId::generate().as_str(), Arc::new(SystemClock));
+        Self { ledger: Arc::new(ledger), now: SystemClock.now(), _folder: None, _database: None }
     }
 
     pub(crate) async fn postgres() -> Self {

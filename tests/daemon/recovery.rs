@@ -178,6 +178,10 @@ async fn the_sweep_puts_right_what_a_hand_in_redis_has_broken() {
         world.until_metric(&format!("ganger_broker_repairs_total{{kind=\"{kind}\"}}"), 1.0).await;
     }
     assert!(!redis::cmd("HEXISTS").arg(jobs).arg(ghost).query_async::<bool>(&mut redis).await.unwrap());
+    redis::cmd("HSET").arg("ganger:{side}:ctl").arg("paused").arg("1").exec_async(&mut redis).await.unwrap();
+    world.until_metric("ganger_broker_repairs_total{kind=\"pause\"}", 1.0).await;
+    let side = node.submit(json!({"type": "side_sleep", "payload": {"ms": 1}})).await;
+    node.at_rest(&side).await;
     let (status, answer) = node.post("/v1/queues/work/resume", json!({})).await;
     assert_eq!(status, 200, "{answer}");
     for id in [missing, misplaced] {
@@ -199,7 +203,7 @@ async fn a_quiet_installation_needs_no_repairs() {
     for id in &held {
         world.nodes[0].at_rest(id).await;
     }
-    for kind in ["outage", "missing", "misplaced", "ghost", "lease"] {
+    for kind in ["outage", "missing", "misplaced", "ghost", "pause", "lease"] {
         assert_eq!(world.metric(&format!("ganger_broker_repairs_total{{kind=\"{kind}\"}}")).await, 0.0, "{kind}");
     }
 }

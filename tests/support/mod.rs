@@ -10,6 +10,8 @@
 )]
 
 pub mod daemon;
+pub mod model_ledger;
 pub mod postgres;
+pub mod proxy;
 pub mod redis;
 pub mod wait;

@@ -33,14 +33,18 @@ const PLACE: &str = "memory";
 /// The in-process broker.
 pub struct MemoryBroker {
     clock: Arc<dyn Clock>,
-    server: String,
     adopted: AtomicI64,
-    state: Mutex<State>,
+    state: Arc<Mutex<State>>,
     wakes: broadcast::Sender<QueueName>,
 }
 
-#[derive(Debug, Default)]
+/// What a broker held at some moment.
+#[derive(Debug, Clone)]
+pub struct Snapshot(State);
+
+#[derive(Debug, Clone, Default)]
 struct State {
+    server: String,
     ledger_id: Option<String>,
     epoch: Option<i64>,
     open: bool,
@@ -49,7 +53,7 @@ struct State {
 
 impl fmt::Debug for MemoryBroker {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("MemoryBroker").field("server", &self.server).finish_non_exhaustive()
+        f.debug_struct("MemoryBroker").field("server", &self.state().server).finish_non_exhaustive()
     }
 }
 
@@ -57,9 +61,29 @@ impl MemoryBroker {
     /// An empty broker whose time is `clock`.
     #[must_use]
     pub fn new(clock: Arc<dyn Clock>) -> Self {
-        let server = format!("memory-{}", JobId::generate());
+        let state = State { server: format!("memory-{}", JobId::generate()), ..State::default() };
         let (wakes, _) = broadcast::channel(WAKES_MAX);
-        Self { clock, server, adopted: AtomicI64::new(0), state: Mutex::default(), wakes }
+        Self { clock, adopted: AtomicI64::new(0), state: Arc::new(Mutex::new(state)), wakes }
+    }
+
+    /// Another view of the same queues, which adopts its own epoch: what a second node is to a shared server.
+    #[must_use]
+    pub fn handle(&self) -> Self {
+        let (clock, state, wakes) = (self.clock.clone(), self.state.clone(), self.wakes.clone());
+        Self { clock, adopted: AtomicI64::new(0), state, wakes }
+    }
+
+    /// What it holds now.
+    #[must_use]
+    pub fn snapshot(&self) -> Snapshot {
+        Snapshot(self.state().clone())
+    }
+
+    /// Goes on from what it held at an earlier moment (from nothing, without one), as the server `server`: what
+    /// a restart from an old file or the promotion of a replica without the tail does to a real one.
+    pub fn roll_back(&self, to: Option<&Snapshot>, server: &str) {
+        let held = to.map(|snapshot| snapshot.0.clone()).unwrap_or_default();
+        *self.state() = State { server: server.to_owned(), ..held };
     }
 
     /// A step never panics half-way, so a poisoned lock still guards a sound state.
@@ -94,7 +118,7 @@ impl Broker for MemoryBroker {
     async fn identity(&self) -> Result<BrokerIdentity> {
         let state = self.state();
         let ledger_id = state.ledger_id.clone();
-        Ok(BrokerIdentity { ledger_id, epoch: state.epoch, open: state.open, server: self.server.clone() })
+        Ok(BrokerIdentity { ledger_id, epoch: state.epoch, open: state.open, server: state.server.clone() })
     }
 
     fn adopt(&self, epoch: i64) {

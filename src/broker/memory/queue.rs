@@ -22,7 +22,7 @@ const PROMOTIONS_MAX: usize = 200;
 const FENCE_COUNTERS: i64 = 1 << 32;
 
 /// One queue.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct Queue {
     /// The epoch it is in; `None` before its first reset or opening.
     pub(super) epoch: Option<i64>,
@@ -37,7 +37,7 @@ pub(super) struct Queue {
     ready: [u64; 5],
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Entry {
     seq: Seq,
     job_type: TypeName,

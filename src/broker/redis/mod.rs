@@ -155,6 +155,12 @@ impl RedisBroker {
         })
     }
 
+    /// When the caller of a step that starts now stops to wait for it, on the server's clock.
+    fn gives_up_at_ms(&self) -> i64 {
+        let timeout_ms = i64::try_from(self.connections.timeout().as_millis()).unwrap_or(i64::MAX);
+        self.connections.clock.now_ms().saturating_add(timeout_ms)
+    }
+
     fn call(script: &Script, keys: &[String], epoch: i64) -> Call {
         Call::new(script, keys).arg(epoch)
     }
@@ -255,7 +261,7 @@ impl Broker for RedisBroker {
         keys.extend(request.lanes.iter().map(|lane| self.keys.lane(queue, lane)));
         let call = Self::call(&SCRIPTS.claim, &keys, epoch).arg(self.keys.queue(queue));
         let call = call.arg(request.limit.min(BATCH_MAX)).arg(request.node.as_str()).arg(request.lease_ms);
-        let call = call.arg(request.lock_ms).arg(request.lock_wait_ms).arg(PROMOTIONS_MAX);
+        let call = call.arg(request.lock_ms).arg(request.lock_wait_ms).arg(PROMOTIONS_MAX).arg(self.gives_up_at_ms());
         let call = request.lanes.iter().fold(call, |call, lane| call.arg(lane.as_str()));
         let reply = self.run(Role::Claim, call, epoch).await?;
         self.read(codec::read_claimed(&reply))
@@ -291,6 +297,7 @@ impl Broker for RedisBroker {
         let epoch = self.epoch();
         let call = Self::call(&SCRIPTS.reap, &self.queue_keys(queue), epoch).arg(self.keys.queue(queue));
         let call = call.arg(self.wakes.channel()).arg(queue.as_str()).arg(limit.min(BATCH_MAX));
+        let call = call.arg(self.gives_up_at_ms());
         let call = living.iter().fold(call, |call, node| call.arg(node.as_str()));
         let reply = self.run(Role::Upkeep, call, epoch).await?;
         let reaped = self.read(codec::read_reaped(&reply[1..]))?;

@@ -476,3 +476,28 @@ async fn a_scan_names_entries_that_stand_in_no_place() {
     }
     assert_eq!(misplaced(&bare.f).await, ["lane", "later", "leased"]);
 }
+
+#[tokio::test]
+async fn what_a_held_up_server_reads_too_late_neither_claims_nor_reaps() {
+    let redis = Redis::start().await;
+    let f = Fixture::redis_at(&redis.url(), "ganger:").await;
+    f.push(&[f.entry("waits", "fast", 1), f.entry("held", "slow", 2)]).await;
+    let held = f.claim_for(50, &["slow"], 1).await.claims.remove(0);
+    let hasty = RedisParams { timeout_ms: 300, ..patient(&redis.url(), "ganger:") };
+    let hasty = RedisBroker::new(hasty).unwrap();
+    hasty.identity().await.unwrap();
+    hasty.adopt(EPOCH);
+    // Both roles have their connections before the server stops to listen.
+    hasty.depth(&queue(), &[]).await.unwrap();
+    assert!(hasty.claim(&f.request(&["odd"], 1)).await.unwrap().claims.is_empty());
+    redis.freeze();
+    let (request, queue) = (f.request(&["fast"], 1), queue());
+    let (claimed, reaped) = tokio::join!(hasty.claim(&request), hasty.reap(&queue, &[], 10));
+    assert!(claimed.is_err() && reaped.is_err(), "{claimed:?} {reaped:?}");
+    let gave_up = tokio::time::Instant::now();
+    wait::until("the callers have given up", || async { (gave_up.elapsed().as_millis() > 200).then_some(()) }).await;
+    redis.thaw();
+    let depth = f.depth(&["fast"]).await;
+    assert_eq!((depth.leased, depth.lanes[0].1), (1, 1), "{depth:?}");
+    assert_eq!(f.renew(&held, LEASE).await, [true], "nobody took it");
+}

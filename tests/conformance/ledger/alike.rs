@@ -1,4 +1,4 @@
-//! Both ledgers answer alike: random batches are driven through them side by side.
+//! All ledgers answer alike: random batches are driven through them side by side.
 
 use std::collections::HashMap;
 use std::fmt::Write as _;
@@ -14,7 +14,7 @@ use super::Bench;
 /// Ids and keys are few, so that they meet.
 const NAMES: u8 = 4;
 
-/// One call, in terms that both ledgers share: jobs by number, lives by when they were first seen.
+/// One call, in terms that all ledgers share: jobs by number, lives by when they were first seen.
 #[derive(Debug, Clone)]
 enum Call {
     Commit { accepts: Vec<Spec>, settles: Vec<Outcome> },
@@ -71,7 +71,7 @@ struct Side<'a> {
 }
 
 impl Side<'_> {
-    /// The number of a life, the same on both sides.
+    /// The number of a life, the same on all sides.
     fn number(&mut self, seq: Seq, id: Option<&JobId>) -> usize {
         let at = self.lives.iter().position(|known| *known == seq).unwrap_or_else(|| {
             self.lives.push(seq);
@@ -184,7 +184,7 @@ impl Side<'_> {
 }
 
 #[test]
-fn both_ledgers_answer_alike() {
+fn all_ledgers_answer_alike() {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     let mut runner = TestRunner::new(Config { cases: 24, failure_persistence: None, ..Config::default() });
     let calls = prop::collection::vec(call(), 1..30);
@@ -197,9 +197,10 @@ fn both_ledgers_answer_alike() {
 }
 
 async fn side_by_side(calls: &[Call]) {
-    let (lite, post) = (Bench::sqlite().await, Bench { now: ganger::clock::Timestamp(0), ..Bench::postgres().await });
-    let post = Bench { now: lite.now, ..post };
-    let mut sides = [&lite, &post].map(|bench| Side { bench, lives: Vec::new(), jobs: HashMap::new() });
+    let lite = Bench::sqlite().await;
+    let post = Bench { now: lite.now, ..Bench::postgres().await };
+    let model = Bench { now: lite.now, ..Bench::model() };
+    let mut sides = [&lite, &post, &model].map(|bench| Side { bench, lives: Vec::new(), jobs: HashMap::new() });
     for call in calls {
         let mut told = Vec::new();
         let drawn = drawn(&lite, call);
@@ -211,12 +212,15 @@ async fn side_by_side(calls: &[Call]) {
             });
         }
         assert_eq!(told[0], told[1], "at {call:?}");
-        let [lite, post] = &mut sides;
-        assert_eq!(lite.everything().await, post.everything().await, "after {call:?}");
+        assert_eq!(told[0], told[2], "the model at {call:?}");
+        let [lite, post, model] = &mut sides;
+        let everything = lite.everything().await;
+        assert_eq!(everything, post.everything().await, "after {call:?}");
+        assert_eq!(everything, model.everything().await, "the model after {call:?}");
     }
 }
 
-/// The jobs of a commit, drawn once for both sides.
+/// The jobs of a commit, drawn once for all sides.
 fn drawn(bench: &Bench, call: &Call) -> (Vec<NewJob>, Vec<(Outcome, Option<NewJob>)>) {
     let job = |spec: &Spec| NewJob {
         id: spec.id.map_or_else(JobId::generate, |name| JobId::stored(&format!("id-{name}"))),

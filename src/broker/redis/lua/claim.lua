@@ -15,7 +15,7 @@
 --   KEYS[2] later   sorted set  <prefix>{queue}:later
 --   KEYS[3] leases  sorted set  <prefix>{queue}:leases
 --   KEYS[4] jobs    hash        <prefix>{queue}:jobs
---   KEYS[5..] lane  sorted set  <prefix>{queue}:lane:<type>, in the order of ARGV[9..]
+--   KEYS[5..] lane  sorted set  <prefix>{queue}:lane:<type>, in the order of ARGV[10..]
 -- Args:
 --   ARGV[1] epoch, number
 --   ARGV[2] prefix of the queue's keys, text
@@ -25,7 +25,8 @@
 --   ARGV[6] lock, milliseconds
 --   ARGV[7] wait for a lock of another program, milliseconds
 --   ARGV[8] most entries to make ready, 1..500
---   ARGV[9..] type of the lane, text
+--   ARGV[9] when the caller gives up, milliseconds since the epoch; later nothing is claimed
+--   ARGV[10..] type of the lane, text
 -- Returns: { now ms, next due in ms or -1, 1 if open lanes hold more, then per lease: id, entry,
 --   1 if suspect }; error EPOCH <found> in another epoch
 
@@ -41,14 +42,15 @@ local BUSY_MAX = 500
 
 local fields = { 'epoch', 'open', 'paused', 'fence' }
 for at = 5, #KEYS do
-  fields[at] = 'paused:' .. ARGV[at + 4]
+  fields[at] = 'paused:' .. ARGV[at + 5]
 end
 local control = redis.call('HMGET', keys.ctl, unpack(fields))
 if control[1] ~= epoch then
   return wrong_epoch(control[1])
 end
 local now = server_ms()
-if control[2] ~= '1' or control[3] then
+-- A call that was held up on its way finds nobody waiting for its answer.
+if control[2] ~= '1' or control[3] or now > tonumber(ARGV[9]) then
   return { digits(now), '-1', '0' }
 end
 local more_due = promote(keys, now, promotions_max)

@@ -16,7 +16,8 @@
 --   ARGV[3] channel of wake-ups, text
 --   ARGV[4] queue, text
 --   ARGV[5] limit, 0..500 leases
---   ARGV[6..] node that lives, text
+--   ARGV[6] when the caller gives up, milliseconds since the epoch; later nothing is returned
+--   ARGV[7..] node that lives, text
 -- Returns: { now ms, then per lease: id, 1 if its node lives, else 0 }; error EPOCH <found> in another epoch
 
 local epoch, prefix, channel, queue, limit = ARGV[1], ARGV[2], ARGV[3], ARGV[4], tonumber(ARGV[5])
@@ -29,8 +30,13 @@ if found_epoch ~= epoch then
 end
 local now = server_ms()
 
+-- A call that was held up on its way knows nothing of the holders that were held up with it.
+if now > tonumber(ARGV[6]) then
+  return { digits(now) }
+end
+
 local living = {}
-for at = 6, #ARGV do
+for at = 7, #ARGV do
   living[ARGV[at]] = true
 end
 local reply = { digits(now) }

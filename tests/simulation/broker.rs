@@ -1,0 +1,223 @@
+//! The shared broker as one node reaches it.
+
+use std::sync::{Arc, Mutex};
+
+use async_trait::async_trait;
+use futures_util::FutureExt;
+use ganger::broker::memory::MemoryBroker;
+use ganger::broker::{
+    Broker, BrokerError, BrokerIdentity, ClaimRequest, Claimed, Depth, EntryView, Held, LeaseRef, Push, Pushed, Reaped,
+    Removed, Result, Scanned, Settle, Which,
+};
+use ganger::job::{JobId, NodeId, QueueName, Seq, TypeName};
+use ganger::service::lock;
+use tokio::sync::broadcast;
+
+use crate::site::{Cut, Site};
+use crate::story::Event;
+use crate::world::Tasks;
+
+/// A node's wire to the broker.
+#[derive(Debug)]
+pub struct SiteBroker {
+    site: Arc<Site>,
+    broker: Arc<MemoryBroker>,
+    /// The server that was seen last, and the one that was adopted. A wire ends at one server: calls to
+    /// another fail until the session has looked at it.
+    seen: Arc<Mutex<String>>,
+    adopted: Arc<Mutex<String>>,
+    wakes: broadcast::Sender<QueueName>,
+    /// By how much this node's estimate of the broker's clock is wrong, in milliseconds.
+    estimate_ms: i64,
+}
+
+impl SiteBroker {
+    pub fn new(site: Arc<Site>, shared: &MemoryBroker, tasks: &Tasks) -> Self {
+        let (wakes, _) = broadcast::channel(64);
+        tasks.spawn(forward(site.clone(), shared.wakes(), wakes.clone()));
+        let estimate_ms = site.dice.signed(30);
+        let broker = Arc::new(shared.handle());
+        Self { site, broker, seen: Arc::default(), adopted: Arc::default(), wakes, estimate_ms }
+    }
+
+    /// One call to the server that was adopted; `effect` must not wait, and the memory broker never does.
+    async fn call<T, F>(
+        &self,
+        what: &'static str,
+        effect: impl FnOnce(Arc<MemoryBroker>) -> F + Send + 'static,
+    ) -> Result<T>
+    where
+        T: Send + 'static,
+        F: Future<Output = Result<T>> + Send,
+    {
+        let (broker, adopted) = (self.broker.clone(), self.adopted.clone());
+        let step = move || {
+            let server = at_once(broker.identity())?.server;
+            if *lock(&adopted) != server {
+                return Err(unavailable("the connection ends at a server that was not looked at"));
+            }
+            at_once(effect(broker))
+        };
+        self.site.call(what, &self.site.broker_weather, step, cut).await
+    }
+}
+
+/// Wake-ups cross the network and may be lost.
+async fn forward(site: Arc<Site>, mut from: broadcast::Receiver<QueueName>, to: broadcast::Sender<QueueName>) {
+    loop {
+        let woken = tokio::select! {
+            biased;
+            () = site.death() => return,
+            woken = from.recv() => woken,
+        };
+        let weather = *lock(&site.broker_weather);
+        let lost = weather.away || site.is_frozen() || site.dice.happens(weather.before + weather.after);
+        match woken {
+            Ok(queue) if !lost => drop(to.send(queue)),
+            Ok(_) | Err(broadcast::error::RecvError::Lagged(_)) => {}
+            Err(broadcast::error::RecvError::Closed) => return,
+        }
+    }
+}
+
+fn at_once<T>(step: impl Future<Output = Result<T>>) -> Result<T> {
+    step.now_or_never().expect("the memory broker never waits")
+}
+
+fn unavailable(reason: &str) -> BrokerError {
+    BrokerError::Unavailable { place: "simulation".to_owned(), reason: reason.to_owned() }
+}
+
+fn cut(cut: Cut) -> BrokerError {
+    unavailable(if cut == Cut::Unsent { "no connection" } else { "no answer" })
+}
+
+#[async_trait]
+impl Broker for SiteBroker {
+    async fn identity(&self) -> Result<BrokerIdentity> {
+        let (broker, seen) = (self.broker.clone(), self.seen.clone());
+        let step = move || {
+            let identity = at_once(broker.identity())?;
+            lock(&seen).clone_from(&identity.server);
+            Ok(identity)
+        };
+        self.site.call("broker.identity", &self.site.broker_weather, step, cut).await
+    }
+
+    fn adopt(&self, epoch: i64) {
+        lock(&self.adopted).clone_from(&lock(&self.seen));
+        self.broker.adopt(epoch);
+    }
+
+    async fn reset(&self, ledger_id: &str, epoch: i64, queues: &[QueueName]) -> Result<()> {
+        let (ledger_id, queues) = (ledger_id.to_owned(), queues.to_vec());
+        self.call("broker.reset", move |broker| async move { broker.reset(&ledger_id, epoch, &queues).await }).await
+    }
+
+    async fn open(&self, queues: &[QueueName]) -> Result<()> {
+        let queues = queues.to_vec();
+        self.call("broker.open", move |broker| async move { broker.open(&queues).await }).await
+    }
+
+    async fn restore(&self, queue: &QueueName, held: &[Held], lease_ms: i64, lock_ms: i64) -> Result<Vec<bool>> {
+        let (queue, held) = (queue.clone(), held.to_vec());
+        let effect =
+            move |broker: Arc<MemoryBroker>| async move { broker.restore(&queue, &held, lease_ms, lock_ms).await };
+        self.call("broker.restore", effect).await
+    }
+
+    async fn advance(&self, epoch: i64, queues: &[QueueName]) -> Result<()> {
+        let queues = queues.to_vec();
+        self.call("broker.advance", move |broker| async move { broker.advance(epoch, &queues).await }).await
+    }
+
+    async fn push(&self, queue: &QueueName, entries: &[Push]) -> Result<Vec<Pushed>> {
+        let (queue, entries) = (queue.clone(), entries.to_vec());
+        self.call("broker.push", move |broker| async move { broker.push(&queue, &entries).await }).await
+    }
+
+    async fn claim(&self, request: &ClaimRequest) -> Result<Claimed> {
+        let (request, story) = (request.clone(), self.site.story.clone());
+        let effect = move |broker: Arc<MemoryBroker>| async move {
+            let claimed = broker.claim(&request).await?;
+            for claim in &claimed.claims {
+                story.tell(Event::Granted {
+                    queue: request.queue.clone(),
+                    id: claim.id.clone(),
+                    seq: claim.seq,
+                    fence: claim.fence,
+                    node: request.node.clone(),
+                    suspect: claim.suspect,
+                });
+            }
+            Ok(claimed)
+        };
+        self.call("broker.claim", effect).await
+    }
+
+    async fn renew(&self, queue: &QueueName, leases: &[LeaseRef], lease_ms: i64, lock_ms: i64) -> Result<Vec<bool>> {
+        let (queue, leases) = (queue.clone(), leases.to_vec());
+        let effect =
+            move |broker: Arc<MemoryBroker>| async move { broker.renew(&queue, &leases, lease_ms, lock_ms).await };
+        self.call("broker.renew", effect).await
+    }
+
+    async fn settle(&self, queue: &QueueName, settles: &[Settle]) -> Result<Vec<bool>> {
+        let (queue, settles) = (queue.clone(), settles.to_vec());
+        self.call("broker.settle", move |broker| async move { broker.settle(&queue, &settles).await }).await
+    }
+
+    async fn reap(&self, queue: &QueueName, living: &[NodeId], limit: usize) -> Result<Reaped> {
+        let (queue, living) = (queue.clone(), living.to_vec());
+        self.call("broker.reap", move |broker| async move { broker.reap(&queue, &living, limit).await }).await
+    }
+
+    async fn remove(&self, queue: &QueueName, entries: &[(JobId, Seq)], which: Which) -> Result<Vec<Removed>> {
+        let (queue, entries) = (queue.clone(), entries.to_vec());
+        self.call("broker.remove", move |broker| async move { broker.remove(&queue, &entries, which).await }).await
+    }
+
+    async fn set_paused(&self, queue: &QueueName, job_type: Option<&TypeName>, paused: bool) -> Result<()> {
+        let (queue, name) = (queue.clone(), job_type.cloned());
+        let effect =
+            move |broker: Arc<MemoryBroker>| async move { broker.set_paused(&queue, name.as_ref(), paused).await };
+        self.call("broker.set_paused", effect).await
+    }
+
+    async fn depth(&self, queue: &QueueName, lanes: &[TypeName]) -> Result<Depth> {
+        let (queue, lanes) = (queue.clone(), lanes.to_vec());
+        self.call("broker.depth", move |broker| async move { broker.depth(&queue, &lanes).await }).await
+    }
+
+    async fn inspect(&self, queue: &QueueName, ids: &[JobId]) -> Result<Vec<Option<EntryView>>> {
+        let (queue, ids) = (queue.clone(), ids.to_vec());
+        self.call("broker.inspect", move |broker| async move { broker.inspect(&queue, &ids).await }).await
+    }
+
+    async fn leases(&self, queue: &QueueName, limit: usize) -> Result<Vec<EntryView>> {
+        let queue = queue.clone();
+        self.call("broker.leases", move |broker| async move { broker.leases(&queue, limit).await }).await
+    }
+
+    async fn scan(
+        &self,
+        queue: &QueueName,
+        cursor: Option<String>,
+        limit: usize,
+    ) -> Result<(Vec<Scanned>, Option<String>)> {
+        let queue = queue.clone();
+        self.call("broker.scan", move |broker| async move { broker.scan(&queue, cursor, limit).await }).await
+    }
+
+    fn is_full(&self) -> bool {
+        self.broker.is_full()
+    }
+
+    fn now_ms(&self) -> i64 {
+        self.broker.now_ms() + self.estimate_ms
+    }
+
+    fn wakes(&self) -> broadcast::Receiver<QueueName> {
+        self.wakes.subscribe()
+    }
+}

@@ -1,0 +1,288 @@
+//! What befalls the world: drawn from the seed, fault after fault, until all is healed.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use ganger::broker::Broker as _;
+use ganger::broker::memory::Snapshot;
+use ganger::service::lock;
+use tokio::time::Instant;
+
+use crate::clients::{self, Client};
+use crate::dice::Dice;
+use crate::site::Weather;
+use crate::world::{Node, QUEUES, Shape, World};
+
+/// How long the world may take to come to rest once everything is healed: two leases for what was held, the
+/// longest handler, retries with their pauses, and some more.
+const REST: Duration = Duration::from_secs(900);
+
+/// Which faults a run knows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Fault {
+    Kill,
+    Freeze,
+    Leave,
+    Join,
+    Skew,
+    BrokerRollback,
+    BrokerEmptied,
+    BrokerFlushed,
+    BrokerAway,
+    LedgerAway,
+    Flaky,
+    Swizzle,
+}
+
+const FAULTS: [Fault; 12] = [
+    Fault::Kill,
+    Fault::Freeze,
+    Fault::Leave,
+    Fault::Join,
+    Fault::Skew,
+    Fault::BrokerRollback,
+    Fault::BrokerEmptied,
+    Fault::BrokerFlushed,
+    Fault::BrokerAway,
+    Fault::LedgerAway,
+    Fault::Flaky,
+    Fault::Swizzle,
+];
+
+/// What is drawn before the beginning.
+pub fn shape(dice: &Dice) -> Shape {
+    Shape {
+        workers: usize::try_from(dice.range(1, 3)).unwrap(),
+        committers: *dice.pick(&[(1, 0), (2, 2), (1, 1)]).unwrap(),
+        payload_cache_bytes: *dice.pick(&[0, 2_000, 1 << 20]).unwrap(),
+        skew_ms: *dice.pick(&[0, 50, 800]).unwrap(),
+    }
+}
+
+/// Runs the whole play; answers whether everything came to rest.
+pub async fn play(world: &Arc<World>, dice: &Dice) -> bool {
+    for _ in 0..dice.range(1, 3) {
+        world.start_node();
+    }
+    let time = dice.ms(15_000, 90_000);
+    let tries = dice.range(1, 3);
+    for client in clients::some(world, dice, tries) {
+        world.tasks.spawn(client.work(time));
+    }
+    let director = Director::new(world, dice.part());
+    let end = Instant::now() + time;
+    while Instant::now() < end {
+        tokio::time::sleep(director.dice.ms(500, 20_000)).await;
+        director.strike().await;
+    }
+    director.heal().await;
+    let nurse = clients::some(world, dice, 1).remove(0);
+    rest(world, &nurse).await
+}
+
+/// Does the faults.
+struct Director {
+    world: Arc<World>,
+    dice: Dice,
+    /// The faults that this run knows; few, so that runs differ.
+    faults: Vec<Fault>,
+    snapshot: std::sync::Mutex<Option<Snapshot>>,
+}
+
+impl Director {
+    fn new(world: &Arc<World>, dice: Dice) -> Self {
+        let mut faults: Vec<Fault> = FAULTS.iter().copied().filter(|_| dice.happens(0.35)).collect();
+        if faults.is_empty() {
+            faults.push(Fault::Kill);
+        }
+        Self { world: world.clone(), dice, faults, snapshot: std::sync::Mutex::default() }
+    }
+
+    fn some_node(&self) -> Option<Arc<Node>> {
+        self.dice.pick(&self.world.nodes()).cloned()
+    }
+
+    fn later(&self, after: Duration, what: impl FnOnce(&World) + Send + 'static) {
+        let world = self.world.clone();
+        self.world.tasks.spawn(async move {
+            tokio::time::sleep(after).await;
+            what(&world);
+        });
+    }
+
+    async fn strike(&self) {
+        let (world, dice) = (&self.world, &self.dice);
+        let Some(fault) = dice.pick(&self.faults).copied() else { return };
+        let node = self.some_node();
+        match (fault, node) {
+            (Fault::Join, _) => {
+                if world.nodes().len() < 5 {
+                    world.start_node();
+                }
+            }
+            (Fault::Kill, Some(node)) => {
+                node.crash();
+                self.later(dice.ms(0, 40_000), |world| drop(world.start_node()));
+            }
+            (Fault::Freeze, Some(node)) => self.freeze(&node, dice.ms(100, 100_000)),
+            (Fault::Leave, Some(node)) => {
+                let (soft, world) = (dice.ms(800, 10_000), world.clone());
+                self.world.tasks.spawn(async move {
+                    node.leave(soft).await;
+                    world.start_node();
+                });
+            }
+            (Fault::Skew, Some(node)) => {
+                let skew = dice.signed(5_000);
+                world.story.fault(format!("the clock of {} is wrong by {skew} ms", node.site.id));
+                node.site.clock.skew(skew);
+            }
+            (Fault::Swizzle, Some(_)) => {
+                // Nodes stop one after the other and go on in another order.
+                for node in world.nodes() {
+                    if dice.happens(0.7) {
+                        self.freeze(&node, dice.ms(1_000, 60_000));
+                        tokio::time::sleep(dice.ms(0, 5_000)).await;
+                    }
+                }
+            }
+            (Fault::Flaky, node) => self.flaky(node.as_deref()),
+            (Fault::LedgerAway | Fault::BrokerAway, _) => self.away(fault == Fault::LedgerAway),
+            _ => self.strike_broker(fault).await,
+        }
+    }
+
+    fn freeze(&self, node: &Arc<Node>, time: Duration) {
+        if node.site.is_frozen() {
+            return;
+        }
+        self.world.story.fault(format!("{} is frozen for {time:?}", node.site.id));
+        node.site.freeze(true);
+        let node = node.clone();
+        self.later(time, move |world| {
+            world.story.fault(format!("{} is thawed", node.site.id));
+            node.site.freeze(false);
+        });
+    }
+
+    async fn strike_broker(&self, fault: Fault) {
+        let (world, dice) = (&self.world, &self.dice);
+        match fault {
+            Fault::BrokerRollback => {
+                let snapshot = world.broker.snapshot();
+                tokio::time::sleep(dice.ms(0, 15_000)).await;
+                let kept = lock(&self.snapshot).replace(snapshot.clone());
+                // Mostly the last seconds are lost; now and then a whole former life of the server comes back.
+                let to = kept.filter(|_| dice.happens(0.2)).unwrap_or(snapshot);
+                world.story.fault("the broker is rolled back");
+                world.restart_broker(Some(&to));
+            }
+            Fault::BrokerEmptied => {
+                world.story.fault("the broker is restarted empty");
+                world.restart_broker(None);
+            }
+            _ => {
+                world.story.fault("the broker is emptied");
+                world.flush_broker();
+            }
+        }
+    }
+
+    fn away(&self, ledger: bool) {
+        let (world, time) = (&self.world, self.dice.ms(200, 70_000));
+        let what = if ledger { "ledger" } else { "broker" };
+        world.story.fault(format!("the {what} is away for {time:?}"));
+        let set = move |world: &World, weather: Weather| {
+            for node in world.nodes() {
+                let site = &node.site;
+                *lock(if ledger { &site.ledger_weather } else { &site.broker_weather }) = weather;
+            }
+        };
+        set(world, Weather::AWAY);
+        self.later(time, move |world| {
+            world.story.fault(format!("the {what} is back"));
+            set(world, Weather::CALM);
+        });
+    }
+
+    /// The wires of one node, or of all, become bad.
+    fn flaky(&self, node: Option<&Node>) {
+        let (world, dice) = (&self.world, &self.dice);
+        let share = || if dice.happens(0.5) { 0.0 } else { dice.ms(0, 400).as_secs_f64() };
+        let draw = || Weather {
+            away: false,
+            before: share(),
+            after: share(),
+            late: share() / 2.0,
+            way_ms: *dice.pick(&[2, 2, 50, 1_000, 4_000]).unwrap(),
+        };
+        let nodes = match node {
+            Some(node) if dice.happens(0.5) => vec![node.site.clone()],
+            _ => world.nodes().iter().map(|node| node.site.clone()).collect(),
+        };
+        let (ledger, broker, time) = (draw(), draw(), dice.ms(1_000, 40_000));
+        let names: Vec<&str> = nodes.iter().map(|site| site.id.as_str()).collect();
+        world.story.fault(format!("flaky wires of {names:?} for {time:?}: ledger {ledger:?} broker {broker:?}"));
+        for site in &nodes {
+            *lock(&site.ledger_weather) = ledger;
+            *lock(&site.broker_weather) = broker;
+        }
+        self.later(time, move |world| {
+            world.story.fault("the wires are good again");
+            for site in &nodes {
+                *lock(&site.ledger_weather) = Weather::CALM;
+                *lock(&site.broker_weather) = Weather::CALM;
+            }
+        });
+    }
+
+    /// Waits for the end of every fault, then puts everything right.
+    async fn heal(&self) {
+        // The longest fault is over by then; what begins as another ends is healed below.
+        tokio::time::sleep(Duration::from_secs(5)).await;
+        let world = &self.world;
+        world.story.fault("everything is healed");
+        for node in world.nodes() {
+            *lock(&node.site.ledger_weather) = Weather::CALM;
+            *lock(&node.site.broker_weather) = Weather::CALM;
+            node.site.clock.skew(0);
+            node.site.freeze(false);
+        }
+        if world.nodes().is_empty() {
+            world.start_node();
+        }
+    }
+}
+
+/// Waits until every job is at rest and the broker is empty.
+async fn rest(world: &Arc<World>, nurse: &Client) -> bool {
+    let end = Instant::now() + REST;
+    let mut resumed = false;
+    while Instant::now() < end {
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        // A late fault may strike a node after the healing; the wires of new nodes are good.
+        if world.nodes().is_empty() {
+            world.start_node();
+        }
+        if !resumed {
+            resumed = nurse.resume_all().await;
+        }
+        if resumed && world.ledger.store().live.is_empty() && entries(world).await == 0 {
+            return true;
+        }
+    }
+    false
+}
+
+/// Entries in the broker, in whatever epoch it is.
+pub async fn entries(world: &World) -> u64 {
+    let view = world.broker.handle();
+    let Ok(identity) = view.identity().await else { return 0 };
+    view.adopt(identity.epoch.unwrap_or(0));
+    let mut count = 0;
+    for queue in QUEUES {
+        let depth = view.depth(&ganger::job::QueueName::stored(queue), &[]).await;
+        count += depth.map_or(0, |depth| depth.ready.iter().sum::<u64>() + depth.later + depth.leased);
+    }
+    count
+}
