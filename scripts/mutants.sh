@@ -54,7 +54,7 @@ done
 run() { # mutant suite file test...
   local mutant=$1 suite=$2 file=$3
   shift 3
-  GANGER_MUTANT=$mutant timeout 300 "$(binary "$suite")" --exact "$@" > "$file" 2>&1 || true
+  GANGER_MUTANT=$mutant timeout 120 "$(binary "$suite")" --exact "$@" > "$file" 2>&1 || true
 }
 
 echo "== control: no mutant is alive, every test passes" >&2

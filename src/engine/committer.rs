@@ -173,7 +173,8 @@ fn resolve(
                 Ok(answer) => {
                     core.session.ledger_answered();
                     metrics::committed(started.elapsed().as_secs_f64(), batch.accepts.len(), batch.settles.len());
-                    let clean_until_ms = if repeats > 0 { 0 } else { clean_until_ms };
+                    let fresh = if mutant!(stamp_after_commit) { pusher::clean_until_ms(core) } else { clean_until_ms };
+                    let clean_until_ms = if repeats > 0 && !mutant!(repeat_is_clean) { 0 } else { fresh };
                     return (conclude(core, batch, afters, answer, clean_until_ms).await, Vec::new());
                 }
                 Err(error) if error.is_unknown() && repeats < UNKNOWN_PAUSES_MS.len() => {

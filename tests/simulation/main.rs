@@ -30,6 +30,7 @@ mod handler;
 mod judge;
 mod ledger;
 mod run;
+mod scenes;
 mod schedule;
 mod site;
 mod story;

@@ -284,8 +284,23 @@ pub fn ganger(arguments: &[&str]) -> Output {
 }
 
 /// Runs a command to its end.
+///
+/// # Panics
+/// When it does not end by itself; then it is killed.
 pub fn run(command: &mut Command) -> Output {
-    let output = command.stdin(Stdio::null()).output().expect("it starts");
+    let child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("it starts");
+    let pid = Pid::from_raw(child.id().cast_signed());
+    let (ended, heard) = std::sync::mpsc::channel::<()>();
+    let watch = std::thread::spawn(move || {
+        let late = heard.recv_timeout(patience()) == Err(std::sync::mpsc::RecvTimeoutError::Timeout);
+        if late {
+            kill(pid, Signal::SIGKILL).ok();
+        }
+        late
+    });
+    let output = child.wait_with_output().expect("its output");
+    drop(ended);
+    assert!(!watch.join().unwrap(), "{command:?} did not end by itself: {output:?}");
     Output {
         status: output.status.code(),
         stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
