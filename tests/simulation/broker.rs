@@ -1,5 +1,6 @@
 //! The shared broker as one node reaches it.
 
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
@@ -25,19 +26,20 @@ pub struct SiteBroker {
     /// The server that was seen last, and the one that was adopted. A wire ends at one server: calls to
     /// another fail until the session has looked at it.
     seen: Arc<Mutex<String>>,
-    adopted: Arc<Mutex<String>>,
+    adopted: Mutex<String>,
+    epoch: AtomicI64,
     wakes: broadcast::Sender<QueueName>,
     /// By how much this node's estimate of the broker's clock is wrong, in milliseconds.
     estimate_ms: i64,
 }
 
 impl SiteBroker {
-    pub fn new(site: Arc<Site>, shared: &MemoryBroker, tasks: &Tasks) -> Self {
+    pub fn new(site: Arc<Site>, shared: &MemoryBroker, tasks: &Tasks, estimate_ms: i64) -> Self {
         let (wakes, _) = broadcast::channel(64);
         tasks.spawn(forward(site.clone(), shared.wakes(), wakes.clone()));
-        let estimate_ms = site.dice.signed(30);
         let broker = Arc::new(shared.handle());
-        Self { site, broker, seen: Arc::default(), adopted: Arc::default(), wakes, estimate_ms }
+        let (seen, adopted, epoch) = (Arc::default(), Mutex::default(), AtomicI64::new(0));
+        Self { site, broker, seen, adopted, epoch, wakes, estimate_ms }
     }
 
     /// One call to the server that was adopted; `effect` must not wait, and the memory broker never does.
@@ -50,10 +52,12 @@ impl SiteBroker {
         T: Send + 'static,
         F: Future<Output = Result<T>> + Send,
     {
-        let (broker, adopted) = (self.broker.clone(), self.adopted.clone());
+        // What is sent names its epoch and goes to one server, however late it comes there.
+        let (broker, adopted) = (Arc::new(self.broker.handle()), lock(&self.adopted).clone());
+        broker.adopt(self.epoch.load(Ordering::Relaxed));
         let step = move || {
             let server = at_once(broker.identity())?.server;
-            if *lock(&adopted) != server {
+            if adopted != server {
                 return Err(unavailable("the connection ends at a server that was not looked at"));
             }
             at_once(effect(broker))
@@ -106,7 +110,7 @@ impl Broker for SiteBroker {
 
     fn adopt(&self, epoch: i64) {
         lock(&self.adopted).clone_from(&lock(&self.seen));
-        self.broker.adopt(epoch);
+        self.epoch.store(epoch, Ordering::Relaxed);
     }
 
     async fn reset(&self, ledger_id: &str, epoch: i64, queues: &[QueueName]) -> Result<()> {

@@ -8,11 +8,10 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use ganger::handler::{Envelope, Handler, Invocation, Ran};
-use ganger::job::{Fence, JobId};
+use ganger::history::{self, Outcome, Part, Run, RunEnd};
 use serde_json::{Value, json};
 
 use crate::site::Site;
-use crate::story::Event;
 use crate::world::Runs;
 
 /// What a panic of a handler says, so that the harness can tell it from a panic of the engine.
@@ -31,26 +30,39 @@ impl Scripted {
     }
 }
 
-/// Tells that a run was dropped, unless it ended.
+/// A run that was told of; it was dropped unless it ended.
 struct Open<'a> {
     site: &'a Site,
-    id: JobId,
-    fence: Fence,
-    run: u64,
+    number: u64,
     over: bool,
 }
 
 impl Open<'_> {
-    fn end(&mut self, how: &'static str) {
+    fn end(&mut self, outcome: Outcome) {
+        self.end_with(outcome, RunEnd { run: self.number, ..self.plain() });
+    }
+
+    fn end_with(&mut self, outcome: Outcome, end: RunEnd) {
         self.over = true;
-        self.site.story.tell(Event::Ended { id: self.id.clone(), fence: self.fence, run: self.run, how });
+        self.site.story.saw(|at_us| history::Event::RunEnd(RunEnd { at_us, run: self.number, outcome, ..end }));
+    }
+
+    fn plain(&self) -> RunEnd {
+        let (result, class, children) = (None, None, Vec::new());
+        RunEnd { at_us: 0, run: self.number, outcome: Outcome::Dropped, result, class, retry_after_ms: 0, children }
+    }
+
+    /// It dies without an answer.
+    fn crash(&mut self) {
+        self.over = true;
+        self.site.story.fault(Part::Handler, format!("run {} crashes", self.number), Duration::ZERO);
     }
 }
 
 impl Drop for Open<'_> {
     fn drop(&mut self) {
         if !self.over {
-            self.site.story.tell(Event::Dropped { id: self.id.clone(), fence: self.fence, run: self.run });
+            self.end(Outcome::Dropped);
         }
     }
 }
@@ -76,63 +88,73 @@ impl Handler for Scripted {
     async fn run(&self, invocation: Invocation) -> Ran {
         let site = &*self.site;
         site.gate().await;
-        let Invocation { id, fence, attempt, .. } = &invocation;
-        let run = self.runs.next(id);
-        site.story.tell(Event::Started {
-            id: id.clone(),
-            fence: *fence,
-            attempt: *attempt,
-            run,
-            node: site.id.clone(),
-        });
-        let mut open = Open { site, id: id.clone(), fence: *fence, run, over: false };
-        let payload: Value = serde_json::from_slice(&invocation.payload).expect("the payload is JSON");
-        let step = step(&payload, run);
+        let text = String::from_utf8_lossy(&invocation.payload).into_owned();
+        let payload: Value = serde_json::from_str(&text).expect("the payload is JSON");
+        let mut open = Open { site, number: site.story.number(), over: false };
+        site.story.saw(|at_us| history::Event::Run(seen(&invocation, site, &payload, text, open.number, at_us)));
+        let step = step(&payload, self.runs.next(&invocation.id));
         let stubborn = payload["stubborn"] == json!(true);
         tokio::select! {
             biased;
             () = invocation.stop.cancelled(), if !stubborn => {
                 site.gate().await;
-                open.end("stopped");
+                open.end(Outcome::Dropped);
                 return Ran::Stopped;
             }
             () = site.sleep(step.time) => {}
         }
         match step.kind.as_str() {
             "fail" => {
-                open.end("fail");
+                open.end(Outcome::Failed);
                 Ran::failed("temporary_failure", "as the payload says")
             }
             "final" => {
-                open.end("fail");
+                open.end(Outcome::Failed);
                 Ran::failed("http_4xx", "as the payload says")
             }
             "crash" => {
-                open.end("crash");
+                open.crash();
                 Ran::Crashed { message: "as the payload says".to_owned() }
             }
             "panic" => {
-                open.end("crash");
+                open.crash();
                 std::panic::panic_any(PANIC)
             }
             "defer" => {
-                open.end("defer");
+                open.end_with(Outcome::Deferred, RunEnd { retry_after_ms: step.argument, ..open.plain() });
                 Ran::Deferred { retry_after_ms: step.argument, reason: "as the payload says".to_owned() }
             }
             "review" => {
-                open.end("review");
+                open.end(Outcome::Review);
                 Ran::replied(br#"{"ganger": {"review": {"reason": "as the payload says"}}}"#, None, None)
             }
-            "kids" => {
-                open.end("ok");
-                let child = || json!({"type": "plain", "payload": {"t": 0, "plan": ["ok:10"]}});
-                let enqueue = (0..step.argument).map(|_| child()).collect();
-                Ran::Returned { result: "1".into(), envelope: Box::new(Envelope { enqueue, ..Envelope::default() }) }
-            }
-            _ => {
-                open.end("ok");
-                Ran::returned("1")
-            }
+            _ => succeed(&mut open, &invocation, step.argument),
         }
+    }
+}
+
+/// The result names the fence, so that everyone can see whose it is; so do the ids of its children.
+fn succeed(open: &mut Open<'_>, invocation: &Invocation, children: u64) -> Ran {
+    let result = invocation.fence.to_string();
+    let children: Vec<String> =
+        (0..children).map(|nth| format!("kid-{nth}-{}-{}", open.number, invocation.id)).collect();
+    let child = |id: &String| json!({"type": "plain", "id": id, "payload": {"t": 0, "plan": ["ok:10"]}});
+    let envelope = Envelope { enqueue: children.iter().map(child).collect(), ..Envelope::default() };
+    open.end_with(Outcome::Succeeded, RunEnd { result: Some(result.clone()), children, ..open.plain() });
+    Ran::Returned { result: result.into(), envelope: Box::new(envelope) }
+}
+
+fn seen(invocation: &Invocation, site: &Site, payload: &Value, text: String, run: u64, at_us: i64) -> Run {
+    Run {
+        at_us,
+        run,
+        job: invocation.id.to_string(),
+        fence: invocation.fence,
+        attempt: invocation.attempt,
+        job_type: invocation.job_type.to_string(),
+        queue: Some(invocation.queue.to_string()),
+        key: payload["k"].as_str().map(str::to_owned),
+        payload: Some(text),
+        caller: Some(site.id.to_string()),
     }
 }

@@ -1,8 +1,14 @@
 //! The judge: what must hold of every run, whatever befell it.
+//!
+//! What clients and handlers saw is judged by the history checker, like every other test's. What the
+//! stores did is seen only here, and judged by the functions below.
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use ganger::history::{self, Action, Backoff, Header, Outcome, Part, Place, TypeFacts};
 use ganger::job::{Fence, Job, JobId, QueueName, Seq, State};
+use ganger::policy::catalog::{Catalog, OnLate};
+use ganger::policy::retry;
 
 use crate::clients::token;
 use crate::story::{Entry, Event};
@@ -11,60 +17,122 @@ use crate::world::World;
 /// Everything that is wrong with a run that came to its end.
 pub fn judge(world: &World) -> Vec<String> {
     let entries = world.story.entries();
+    let mut wrong = checked(world, &entries);
     let store = world.ledger.store();
     let rows: Vec<&Job> = store.live.values().chain(store.finished.values()).map(|row| &row.job).collect();
-    let mut wrong = store.violations.clone();
-    wrong.extend(accepted_jobs_end(&entries, &rows));
+    wrong.extend(store.violations.clone());
     wrong.extend(intents_have_one_job(&rows));
     wrong.extend(lives_end_once(&entries));
     wrong.extend(fences_grow(&entries));
     wrong.extend(nothing_starts_after_its_end(&entries));
     wrong.extend(attempts_are_runs(&entries, &rows));
-    wrong.extend(crashes_have_a_cause(&entries, &rows));
+    wrong.extend(crashes_have_a_cause(world, &entries, &rows));
     wrong
 }
 
-/// Orders of a kind that were carried out, or may have been.
-fn ordered<'a>(entries: &'a [Entry], kind: &'a str) -> impl Iterator<Item = &'a str> {
-    entries.iter().filter_map(move |entry| match &entry.event {
-        Event::Ordered { order, id, done } if *order == kind && *done != Some(false) => Some(id.as_str()),
+/// What the history checker says.
+fn checked(world: &World, entries: &[Entry]) -> Vec<String> {
+    let mut reader = history::Reader::default();
+    let seen = entries.iter().filter_map(|entry| match &entry.event {
+        Event::Seen(seen) => Some(seen.clone()),
+        _ => None,
+    });
+    let header = history::Event::Header(header(world));
+    let mut lines: Vec<history::Event> = vec![header];
+    lines.extend(seen);
+    for (event, line) in lines.iter().zip(1..) {
+        reader.event(Place { file: 0, line }, event.clone()).expect("the simulation records a history");
+    }
+    let verdict = history::check(&reader.finish(), false);
+    let told = verdict.violations.iter().map(|violation| {
+        let lines: Vec<String> =
+            violation.seen.iter().map(|place| serde_json::to_string(&lines[place.line - 1]).unwrap()).collect();
+        format!("{}: job {}: {}: {}", violation.invariant, violation.job, violation.what, lines.join(" "))
+    });
+    told.collect()
+}
+
+fn header(world: &World) -> Header {
+    let facts = |catalog: &Catalog| {
+        let types = catalog.types.values().map(|known| {
+            let facts = TypeFacts {
+                max_attempts: known.retry.max_attempts(),
+                timeout_ms: known.timeout_ms,
+                backoff: match known.retry.backoff {
+                    retry::Backoff::Exponential => Backoff::Exponential,
+                    retry::Backoff::Linear => Backoff::Linear,
+                    retry::Backoff::Immediate => Backoff::Immediate,
+                },
+                base_delay_ms: known.retry.base_delay_ms,
+                max_delay_ms: known.retry.max_delay_ms,
+                jitter: known.retry.jitter == retry::Jitter::Full,
+                expire_after_ms: known.sla_ms.filter(|_| known.on_late == OnLate::Expire),
+            };
+            (known.name.to_string(), facts)
+        });
+        types.collect()
+    };
+    Header {
+        version: history::VERSION,
+        recorder: "simulation".to_owned(),
+        wall_ms: crate::clock::BEGIN.millis(),
+        // A renewal tells a handler that it has lost its lease; a stubborn one has its grace after that.
+        grace_ms: 25_000,
+        settle_ms: 2_000,
+        // A lease and a renewal, and the longest that a call is on its way.
+        aftermath_ms: 60_000,
+        types: facts(&world.catalog),
+        ..Header::default()
+    }
+}
+
+/// Events of clients and handlers.
+fn seen(entries: &[Entry]) -> impl Iterator<Item = &history::Event> {
+    entries.iter().filter_map(|entry| match &entry.event {
+        Event::Seen(seen) => Some(seen),
         _ => None,
     })
 }
 
-/// I1: what a client was told is accepted is at rest, unless it was deleted; one row for each id.
-fn accepted_jobs_end(entries: &[Entry], rows: &[&Job]) -> Vec<String> {
-    let mut wrong = Vec::new();
-    let deleted: BTreeSet<&str> = ordered(entries, "delete").collect();
-    let mut by_id: BTreeMap<&JobId, &Job> = BTreeMap::new();
-    for row in rows {
-        if by_id.insert(&row.spec.id, row).is_some() {
-            wrong.push(format!("job {} stands in the ledger twice", row.spec.id));
+/// How often each job was ordered to begin anew, for all that its clients know.
+fn begun_anew(entries: &[Entry]) -> BTreeMap<&str, usize> {
+    let mut refused = BTreeSet::new();
+    for event in seen(entries) {
+        if let history::Event::OrderAnswer(answer) = event
+            && matches!(answer.status, Some(400..=499))
+        {
+            refused.insert(answer.call);
         }
     }
-    for entry in entries {
-        let Event::Accepted { token: asked, id, .. } = &entry.event else { continue };
-        match by_id.get(id) {
-            None if !deleted.contains(id.as_str()) => wrong.push(format!("accepted job {id} is nowhere")),
-            Some(row) if row.rest.is_none() => wrong.push(format!("accepted job {id} is not at rest")),
-            Some(row) if token(&row.spec.payload) != *asked && !deleted.contains(id.as_str()) => {
-                wrong.push(format!("submit {asked} was answered with job {id} of submit {}", token(&row.spec.payload)));
-            }
-            _ => {}
+    let mut anew: BTreeMap<&str, usize> = BTreeMap::new();
+    for event in seen(entries) {
+        if let history::Event::Order(order) = event
+            && matches!(order.action, Action::Retry | Action::Delete)
+            && !refused.contains(&order.call)
+        {
+            *anew.entry(order.job.as_deref().unwrap_or("")).or_default() += 1;
         }
     }
-    wrong
+    anew
 }
 
-/// I6, I11: one intent has at most one job, however often it was repeated.
+/// I6, I11: one intent has at most one job, however often it was repeated; one id has one row.
 fn intents_have_one_job(rows: &[&Job]) -> Vec<String> {
+    let mut wrong = Vec::new();
+    let mut ids: BTreeSet<&JobId> = BTreeSet::new();
     let mut tokens: BTreeMap<u64, BTreeSet<&JobId>> = BTreeMap::new();
-    // Replays and children carry payloads of others.
-    for row in rows.iter().filter(|row| row.spec.parent.is_none()) {
-        tokens.entry(token(&row.spec.payload)).or_default().insert(&row.spec.id);
+    for row in rows {
+        if !ids.insert(&row.spec.id) {
+            wrong.push(format!("job {} stands in the ledger twice", row.spec.id));
+        }
+        // Replays and children carry payloads of others.
+        if row.spec.parent.is_none() {
+            tokens.entry(token(&row.spec.payload)).or_default().insert(&row.spec.id);
+        }
     }
     let doubles = tokens.iter().filter(|(_, ids)| ids.len() > 1);
-    doubles.map(|(token, ids)| format!("submit {token} became {} jobs: {ids:?}", ids.len())).collect()
+    wrong.extend(doubles.map(|(token, ids)| format!("submit {token} became {} jobs: {ids:?}", ids.len())));
+    wrong
 }
 
 /// I2: a life comes to rest once, and a job has no more ends than lives that someone asked for.
@@ -78,12 +146,11 @@ fn lives_end_once(entries: &[Entry]) -> Vec<String> {
             *lives.entry(id).or_default() += 1;
         }
     }
-    wrong.extend(
-        ends.iter().filter(|(_, count)| **count > 1).map(|(seq, count)| format!("life {seq} ended {count} times")),
-    );
+    let twice = ends.iter().filter(|(_, count)| **count > 1);
+    wrong.extend(twice.map(|(seq, count)| format!("life {seq} ended {count} times")));
+    let anew = begun_anew(entries);
     for (id, count) in lives {
-        let anew = |kind| ordered(entries, kind).filter(|of| *of == id.as_str()).count();
-        let allowed = 1 + anew("retry") + anew("delete");
+        let allowed = 1 + anew.get(id.as_str()).copied().unwrap_or(0);
         if count > allowed {
             wrong.push(format!("job {id} ended {count} times with {allowed} lives"));
         }
@@ -91,7 +158,7 @@ fn lives_end_once(entries: &[Entry]) -> Vec<String> {
     wrong
 }
 
-/// Fences of one job in one queue only grow, whatever became of the broker.
+/// I3: fences of one job in one queue only grow, whatever became of the broker.
 fn fences_grow(entries: &[Entry]) -> Vec<String> {
     let mut highest: BTreeMap<(&QueueName, &JobId), Fence> = BTreeMap::new();
     let mut wrong = Vec::new();
@@ -109,21 +176,21 @@ fn fences_grow(entries: &[Entry]) -> Vec<String> {
 /// I4: no lease that is given after a life has ended leads to a run of it.
 fn nothing_starts_after_its_end(entries: &[Entry]) -> Vec<String> {
     let mut ended: BTreeMap<Seq, i64> = BTreeMap::new();
-    let mut late: BTreeMap<(&JobId, Fence), (Seq, i64, i64)> = BTreeMap::new();
+    let mut late: BTreeMap<(&str, Fence), (Seq, i64, i64)> = BTreeMap::new();
     let mut wrong = Vec::new();
     for entry in entries {
         match &entry.event {
             Event::Rested { seq, .. } => drop(ended.insert(*seq, entry.at_ms)),
             Event::Granted { id, seq, fence, .. } => {
                 if let Some(end) = ended.get(seq) {
-                    late.insert((id, *fence), (*seq, *end, entry.at_ms));
+                    late.insert((id.as_str(), *fence), (*seq, *end, entry.at_ms));
                 }
             }
-            Event::Started { id, fence, .. } => {
-                if let Some((seq, end, granted)) = late.get(&(id, *fence)) {
+            Event::Seen(history::Event::Run(run)) => {
+                if let Some((seq, end, granted)) = late.get(&(run.job.as_str(), run.fence)) {
                     wrong.push(format!(
-                        "job {id} started at {} ms under fence {fence}, given at {granted} ms, though life {seq} ended at {end} ms",
-                        entry.at_ms
+                        "job {} started at {} ms under fence {}, given at {granted} ms, though life {seq} ended at {end} ms",
+                        run.job, entry.at_ms, run.fence
                     ));
                 }
             }
@@ -135,11 +202,12 @@ fn nothing_starts_after_its_end(entries: &[Entry]) -> Vec<String> {
 
 /// I5: attempts stay within their bound, and each is a run that a handler knows of.
 fn attempts_are_runs(entries: &[Entry], rows: &[&Job]) -> Vec<String> {
-    let mut ends: BTreeMap<(&JobId, Fence), &str> = BTreeMap::new();
-    for entry in entries {
-        match &entry.event {
-            Event::Ended { id, fence, how, .. } => drop(ends.insert((id, *fence), how)),
-            Event::Dropped { id, fence, .. } => drop(ends.insert((id, *fence), "dropped")),
+    let mut started: BTreeMap<u64, (&str, Fence)> = BTreeMap::new();
+    let mut ends: BTreeMap<(&str, Fence), Outcome> = BTreeMap::new();
+    for event in seen(entries) {
+        match event {
+            history::Event::Run(run) => drop(started.insert(run.run, (run.job.as_str(), run.fence))),
+            history::Event::RunEnd(end) => drop(ends.insert(started[&end.run], end.outcome)),
             _ => {}
         }
     }
@@ -151,17 +219,18 @@ fn attempts_are_runs(entries: &[Entry], rows: &[&Job]) -> Vec<String> {
         }
         let mut fences = BTreeSet::new();
         for attempt in &row.history {
-            let how = ends.get(&(id, attempt.fence)).copied();
+            let outcome = ends.get(&(id.as_str(), attempt.fence)).copied();
             let class = attempt.error.as_ref().map_or("", |error| error.class.as_str());
-            let fits = match (how, attempt.outcome, class) {
-                (Some("ok"), State::Succeeded, _)
-                | (Some("review"), State::InReview, _)
-                | (Some("fail"), State::Retrying | State::Failed | State::InReview, _)
-                | (Some("stopped" | "dropped"), State::Retrying | State::Failed | State::InReview, "timeout") => true,
-                _ => false,
+            let failed = matches!(attempt.outcome, State::Retrying | State::Failed | State::InReview);
+            let fits = match outcome {
+                Some(Outcome::Succeeded) => attempt.outcome == State::Succeeded,
+                Some(Outcome::Review) => attempt.outcome == State::InReview,
+                Some(Outcome::Failed) => failed,
+                Some(Outcome::Dropped) => failed && class == "timeout",
+                Some(Outcome::Deferred) | None => false,
             };
             if !fits {
-                wrong.push(format!("job {id} has the attempt {attempt:?}, but its handler says {how:?}"));
+                wrong.push(format!("job {id} has the attempt {attempt:?}, but its handler says {outcome:?}"));
             }
             if !fences.insert(attempt.fence) {
                 wrong.push(format!("job {id} has two attempts under fence {}", attempt.fence));
@@ -175,40 +244,29 @@ fn attempts_are_runs(entries: &[Entry], rows: &[&Job]) -> Vec<String> {
 }
 
 /// I5: crashes are counted only for children and nodes that died, and nothing else makes a job poison.
-fn crashes_have_a_cause(entries: &[Entry], rows: &[&Job]) -> Vec<String> {
-    let mut causes: BTreeMap<&JobId, u32> = BTreeMap::new();
-    let mut granted: BTreeMap<&str, BTreeSet<(&JobId, Fence)>> = BTreeMap::new();
-    let mut lapsing: BTreeSet<String> = BTreeSet::new();
-    // Without the ledger no node can say that it lives.
-    let mut ledger_failed = false;
+fn crashes_have_a_cause(world: &World, entries: &[Entry], rows: &[&Job]) -> Vec<String> {
+    let lapsed: BTreeSet<String> =
+        world.sites().iter().filter(|site| site.may_have_lapsed()).map(|site| site.id.to_string()).collect();
+    let mut causes: BTreeMap<&str, u32> = BTreeMap::new();
+    let mut runs: BTreeMap<u64, &str> = BTreeMap::new();
     for entry in entries {
         match &entry.event {
-            Event::Ended { id, how: "crash", .. } => *causes.entry(id).or_default() += 1,
-            Event::Granted { id, fence, node, .. } => {
-                granted.entry(node.as_str()).or_default().insert((id, *fence));
+            Event::Granted { id, node, .. } if lapsed.contains(node.as_str()) => {
+                *causes.entry(id.as_str()).or_default() += 1;
             }
-            Event::Fault(words) => {
-                ledger_failed |= words.starts_with("the ledger is away") || words.starts_with("flaky");
-                if let Some(node) = words.split(' ').next().filter(|node| node.starts_with("node-")) {
-                    if !words.ends_with("starts") {
-                        lapsing.insert(node.to_owned());
-                    }
-                }
+            Event::Seen(history::Event::Run(run)) => drop(runs.insert(run.run, run.job.as_str())),
+            // A handler that crashes says so with a fault, and the number of its run.
+            Event::Seen(history::Event::Fault(fault)) if fault.on == Part::Handler => {
+                let number = fault.kind.split(' ').nth(1).and_then(|number| number.parse().ok());
+                *causes.entry(runs[&number.expect("a crash names its run")]).or_default() += 1;
             }
             _ => {}
-        }
-    }
-    for (node, leases) in &granted {
-        if ledger_failed || lapsing.contains(*node) {
-            for (id, _) in leases {
-                *causes.entry(id).or_default() += 1;
-            }
         }
     }
     let mut wrong = Vec::new();
     for row in rows {
         let id = &row.spec.id;
-        let causes = causes.get(id).copied().unwrap_or(0);
+        let causes = causes.get(id.as_str()).copied().unwrap_or(0);
         if row.counters.crashes > causes {
             wrong.push(format!("job {id} counts {} crashes, but {causes} things died under it", row.counters.crashes));
         }

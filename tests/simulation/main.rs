@@ -27,6 +27,7 @@ mod clients;
 mod clock;
 mod dice;
 mod handler;
+mod interleavings;
 mod judge;
 mod ledger;
 mod run;

@@ -64,6 +64,9 @@ pub fn seed(seed: u64, loud: bool) -> Ran {
             let entries = schedule::entries(&world).await;
             wrong.push(format!("no rest: live jobs {live:?}, {entries} entries in the broker"));
         }
+        if rested {
+            schedule::read_all(&world, &dice).await;
+        }
         for node in world.nodes() {
             node.leave(Duration::from_secs(5)).await;
         }

@@ -1,17 +1,21 @@
 //! What befalls the world: drawn from the seed, fault after fault, until all is healed.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use ganger::broker::Broker as _;
 use ganger::broker::memory::Snapshot;
+use ganger::history::{self, Drained, Part};
+use ganger::job::JobId;
 use ganger::service::lock;
 use tokio::time::Instant;
 
 use crate::clients::{self, Client};
 use crate::dice::Dice;
 use crate::site::Weather;
-use crate::world::{Node, QUEUES, Shape, World};
+use crate::story::Event;
+use crate::world::{Node, QUEUES, RECOVERY, Shape, World};
 
 /// How long the world may take to come to rest once everything is healed: two leases for what was held, the
 /// longest handler, retries with their pauses, and some more.
@@ -65,6 +69,9 @@ pub async fn play(world: &Arc<World>, dice: &Dice) -> bool {
         world.start_node();
     }
     let time = dice.ms(15_000, 90_000);
+    if world.shape.skew_ms > 0 {
+        world.story.fault(Part::Clock, "no two clocks agree", time + REST);
+    }
     let tries = dice.range(1, 3);
     for client in clients::some(world, dice, tries) {
         world.tasks.spawn(client.work(time));
@@ -134,7 +141,8 @@ impl Director {
             }
             (Fault::Skew, Some(node)) => {
                 let skew = dice.signed(5_000);
-                world.story.fault(format!("the clock of {} is wrong by {skew} ms", node.site.id));
+                let words = format!("the clock of {} is wrong by {skew} ms", node.site.id);
+                world.story.fault(Part::Clock, words, REST);
                 node.site.clock.skew(skew);
             }
             (Fault::Swizzle, Some(_)) => {
@@ -156,11 +164,13 @@ impl Director {
         if node.site.is_frozen() {
             return;
         }
-        self.world.story.fault(format!("{} is frozen for {time:?}", node.site.id));
+        let words = format!("{} is frozen for {time:?}", node.site.id);
+        self.world.story.fault(Part::Node, words, time + RECOVERY);
+        node.site.lapse();
         node.site.freeze(true);
         let node = node.clone();
         self.later(time, move |world| {
-            world.story.fault(format!("{} is thawed", node.site.id));
+            world.story.note(format!("{} is thawed", node.site.id));
             node.site.freeze(false);
         });
     }
@@ -174,15 +184,15 @@ impl Director {
                 let kept = lock(&self.snapshot).replace(snapshot.clone());
                 // Mostly the last seconds are lost; now and then a whole former life of the server comes back.
                 let to = kept.filter(|_| dice.happens(0.2)).unwrap_or(snapshot);
-                world.story.fault("the broker is rolled back");
+                world.story.fault(Part::Broker, "it is rolled back", RECOVERY);
                 world.restart_broker(Some(&to));
             }
             Fault::BrokerEmptied => {
-                world.story.fault("the broker is restarted empty");
+                world.story.fault(Part::Broker, "it is restarted empty", RECOVERY);
                 world.restart_broker(None);
             }
             _ => {
-                world.story.fault("the broker is emptied");
+                world.story.fault(Part::Broker, "it is emptied", RECOVERY);
                 world.flush_broker();
             }
         }
@@ -190,17 +200,20 @@ impl Director {
 
     fn away(&self, ledger: bool) {
         let (world, time) = (&self.world, self.dice.ms(200, 70_000));
-        let what = if ledger { "ledger" } else { "broker" };
-        world.story.fault(format!("the {what} is away for {time:?}"));
+        let part = if ledger { Part::Ledger } else { Part::Broker };
+        world.story.fault(part, format!("it is away for {time:?}"), time + RECOVERY);
         let set = move |world: &World, weather: Weather| {
             for node in world.nodes() {
                 let site = &node.site;
+                if ledger {
+                    site.lapse();
+                }
                 *lock(if ledger { &site.ledger_weather } else { &site.broker_weather }) = weather;
             }
         };
         set(world, Weather::AWAY);
         self.later(time, move |world| {
-            world.story.fault(format!("the {what} is back"));
+            world.story.note(format!("the {part:?} is back"));
             set(world, Weather::CALM);
         });
     }
@@ -222,13 +235,15 @@ impl Director {
         };
         let (ledger, broker, time) = (draw(), draw(), dice.ms(1_000, 40_000));
         let names: Vec<&str> = nodes.iter().map(|site| site.id.as_str()).collect();
-        world.story.fault(format!("flaky wires of {names:?} for {time:?}: ledger {ledger:?} broker {broker:?}"));
+        world.story.fault(Part::Ledger, format!("flaky wires of {names:?} for {time:?}: {ledger:?}"), time + RECOVERY);
+        world.story.fault(Part::Broker, format!("flaky wires of {names:?} for {time:?}: {broker:?}"), time + RECOVERY);
         for site in &nodes {
+            site.lapse();
             *lock(&site.ledger_weather) = ledger;
             *lock(&site.broker_weather) = broker;
         }
         self.later(time, move |world| {
-            world.story.fault("the wires are good again");
+            world.story.note("the wires are good again");
             for site in &nodes {
                 *lock(&site.ledger_weather) = Weather::CALM;
                 *lock(&site.broker_weather) = Weather::CALM;
@@ -241,7 +256,7 @@ impl Director {
         // The longest fault is over by then; what begins as another ends is healed below.
         tokio::time::sleep(Duration::from_secs(5)).await;
         let world = &self.world;
-        world.story.fault("everything is healed");
+        world.story.note("everything is healed");
         for node in world.nodes() {
             *lock(&node.site.ledger_weather) = Weather::CALM;
             *lock(&node.site.broker_weather) = Weather::CALM;
@@ -285,4 +300,26 @@ pub async fn entries(world: &World) -> u64 {
         count += depth.map_or(0, |depth| depth.ready.iter().sum::<u64>() + depth.later + depth.leased);
     }
     count
+}
+
+/// Reads every job that anyone has heard of, as clients do once all is over.
+pub async fn read_all(world: &Arc<World>, dice: &Dice) {
+    world.story.saw(|at_us| history::Event::Drained(Drained { at_us }));
+    let reader = clients::some(world, dice, 1).remove(0);
+    let mut ids: BTreeSet<String> = BTreeSet::new();
+    for entry in world.story.entries() {
+        match entry.event {
+            Event::Seen(history::Event::SubmitAnswer(answer)) => ids.extend(answer.id),
+            Event::Seen(history::Event::OrderAnswer(answer)) => ids.extend(answer.id),
+            Event::Seen(history::Event::Run(run)) => drop(ids.insert(run.job)),
+            Event::Seen(history::Event::RunEnd(end)) => ids.extend(end.children),
+            _ => {}
+        }
+    }
+    for id in ids {
+        let id = JobId::stored(&id);
+        while !reader.read_job(&id, Duration::ZERO).await {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    }
 }

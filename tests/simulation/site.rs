@@ -1,5 +1,6 @@
 //! The place where a node runs, and the wires from there to the stores.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -49,6 +50,45 @@ pub enum Cut {
     Unanswered,
 }
 
+/// What a script does to one call.
+#[derive(Debug, Clone)]
+enum Act {
+    /// It takes effect and its answer is lost.
+    LoseAnswer,
+    /// It waits before its effect.
+    HoldBefore(Hold),
+    /// Its answer waits.
+    HoldAfter(Hold),
+}
+
+/// A call that is held up until it is released.
+#[derive(Debug, Clone)]
+pub struct Hold {
+    reached: watch::Sender<bool>,
+    released: watch::Sender<bool>,
+}
+
+impl Hold {
+    fn new() -> Self {
+        Self { reached: watch::Sender::new(false), released: watch::Sender::new(false) }
+    }
+
+    /// Waits until the call is there.
+    pub async fn reached(&self) {
+        self.reached.subscribe().wait_for(|reached| *reached).await;
+    }
+
+    /// Lets the call go on.
+    pub fn release(&self) {
+        self.released.send_replace(true);
+    }
+
+    async fn stand(&self) {
+        self.reached.send_replace(true);
+        self.released.subscribe().wait_for(|released| *released).await;
+    }
+}
+
 /// A place for a node.
 #[derive(Debug)]
 pub struct Site {
@@ -58,9 +98,13 @@ pub struct Site {
     pub dice: Dice,
     pub ledger_weather: Mutex<Weather>,
     pub broker_weather: Mutex<Weather>,
+    /// Whether its heartbeat may ever have lapsed, so that its leases may count as crashes.
+    lapsed: AtomicBool,
     frozen: watch::Sender<bool>,
     dead: watch::Sender<bool>,
     tasks: Tasks,
+    /// What is to happen to the next call of a name.
+    script: Mutex<Vec<(&'static str, Act)>>,
 }
 
 impl Site {
@@ -72,10 +116,22 @@ impl Site {
             dice,
             ledger_weather: Mutex::new(Weather::CALM),
             broker_weather: Mutex::new(Weather::CALM),
+            lapsed: AtomicBool::new(false),
             frozen: watch::Sender::new(false),
             dead: watch::Sender::new(false),
             tasks,
+            script: Mutex::default(),
         })
+    }
+
+    /// Its heartbeat may lapse.
+    pub fn lapse(&self) {
+        self.lapsed.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether its heartbeat may have lapsed.
+    pub fn may_have_lapsed(&self) -> bool {
+        self.lapsed.load(Ordering::Relaxed)
     }
 
     pub fn freeze(&self, frozen: bool) {
@@ -105,6 +161,31 @@ impl Site {
         if *self.dead.borrow() {
             std::future::pending::<()>().await;
         }
+    }
+
+    /// The next call of this name takes effect and its answer is lost.
+    pub fn lose_answer(&self, what: &'static str) {
+        lock(&self.script).push((what, Act::LoseAnswer));
+    }
+
+    /// The next call of this name is held up before its effect.
+    pub fn hold_before(&self, what: &'static str) -> Hold {
+        let hold = Hold::new();
+        lock(&self.script).push((what, Act::HoldBefore(hold.clone())));
+        hold
+    }
+
+    /// The answer to the next call of this name is held up.
+    pub fn hold_after(&self, what: &'static str) -> Hold {
+        let hold = Hold::new();
+        lock(&self.script).push((what, Act::HoldAfter(hold.clone())));
+        hold
+    }
+
+    fn scripted(&self, what: &str) -> Option<Act> {
+        let mut script = lock(&self.script);
+        let at = script.iter().position(|(name, _)| *name == what)?;
+        Some(script.remove(at).1)
     }
 
     fn fate(&self, weather: Weather) -> Fate {
@@ -139,7 +220,11 @@ impl Site {
     ) -> Result<T, E> {
         self.gate().await;
         let before = *lock(weather);
-        let fate = self.fate(before);
+        let act = self.scripted(what);
+        let fate = if matches!(act, Some(Act::LoseAnswer)) { Fate::ErrorAfter } else { self.fate(before) };
+        if let Some(Act::HoldBefore(hold)) = &act {
+            hold.stand().await;
+        }
         self.way(before).await;
         let answer = match fate {
             Fate::Answered => effect(),
@@ -153,6 +238,8 @@ impl Site {
                 let _lost = effect();
                 Err(cut(Cut::Unanswered))
             }
+            // The seam promises that these do nothing once their caller has given up.
+            Fate::ErrorThenEffect if ["broker.claim", "broker.reap"].contains(&what) => Err(cut(Cut::Unanswered)),
             Fate::ErrorThenEffect => {
                 let (delay, story, site) = (self.dice.ms(1, 3_000), self.story.clone(), self.id.clone());
                 self.tasks.spawn(async move {
@@ -171,6 +258,9 @@ impl Site {
             (Fate::ErrorThenEffect, _) => "error, effect later",
         };
         self.story.call(self.id.as_str(), what, told);
+        if let Some(Act::HoldAfter(hold)) = &act {
+            hold.stand().await;
+        }
         let back = *lock(weather);
         self.way(back).await;
         self.gate().await;

@@ -1,8 +1,10 @@
-//! What happened, as clients and handlers saw it and as the stores did it; and a digest of every call, so
-//! that two runs can be compared.
+//! What happened, as clients and handlers saw it (in the format of histories, for their checker) and as the
+//! stores did it; and a digest of every call, so that two runs can be compared.
 
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
+use ganger::history::{self, Fault, Part};
 use ganger::job::{Fence, JobId, NodeId, QueueName, Seq, State};
 use ganger::service::lock;
 
@@ -11,36 +13,16 @@ use crate::clock::SimClock;
 /// One event.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Event {
-    // --- what clients saw ---
-    /// A submit is sent. All sends of one intent have one token.
-    Asked { token: u64, key: Option<String>, id: Option<JobId> },
-    /// It was answered: the job is accepted, by this submit or an earlier one.
-    Accepted { token: u64, id: JobId, created: bool },
-    /// It was answered with a refusal that has no effect.
-    Refused { token: u64, why: String },
-    /// No answer came, or one that leaves it open.
-    Unknown { token: u64 },
-    /// An operator's order was answered.
-    Ordered { order: &'static str, id: String, done: Option<bool> },
-    /// A client read a job.
-    Read { id: JobId, seq: Seq, state: State },
-    // --- what handlers saw ---
-    /// A handler started.
-    Started { id: JobId, fence: Fence, attempt: u32, run: u64, node: NodeId },
-    /// It returned.
-    Ended { id: JobId, fence: Fence, run: u64, how: &'static str },
-    /// It was dropped before it could.
-    Dropped { id: JobId, fence: Fence, run: u64 },
-    // --- what the stores did ---
-    /// A lease was given.
+    /// What a client or a handler saw, in the format of histories.
+    Seen(history::Event),
+    /// The broker gave a lease.
     Granted { queue: QueueName, id: JobId, seq: Seq, fence: Fence, node: NodeId, suspect: bool },
-    /// A life came to rest; by a run under this fence, or by an order (zero).
+    /// The ledger brought a life to rest; by a run under this fence, or by an order (zero).
     Rested { id: JobId, seq: Seq, fence: Fence, state: State },
-    /// A run was recorded that is to be tried again.
+    /// The ledger recorded a run that is to be tried again.
     PutBack { id: JobId, seq: Seq, fence: Fence },
-    // --- what was done to them ---
-    /// A fault.
-    Fault(String),
+    /// What was done to them, for people.
+    Note(String),
 }
 
 /// One event with its time, in milliseconds since the beginning.
@@ -64,11 +46,12 @@ struct Told {
     entries: Vec<Entry>,
     digest: u64,
     calls: u64,
+    numbers: u64,
 }
 
 impl Story {
     pub fn new(clock: Arc<SimClock>, loud: bool) -> Self {
-        let told = Told { entries: Vec::new(), digest: 0xcbf2_9ce4_8422_2325, calls: 0 };
+        let told = Told { entries: Vec::new(), digest: 0xcbf2_9ce4_8422_2325, calls: 0, numbers: 0 };
         Self { clock, told: Mutex::new(told), loud }
     }
 
@@ -83,8 +66,33 @@ impl Story {
         told.entries.push(Entry { at_ms, event });
     }
 
-    pub fn fault(&self, words: impl Into<String>) {
-        self.tell(Event::Fault(words.into()));
+    /// Tells what a client or a handler saw; `seen` is given the time in microseconds.
+    pub fn saw(&self, seen: impl FnOnce(i64) -> history::Event) {
+        self.tell(Event::Seen(seen(self.now_us())));
+    }
+
+    /// The time in microseconds since the beginning.
+    pub fn now_us(&self) -> i64 {
+        self.clock.elapsed_ms() * 1_000
+    }
+
+    /// A number that no other call or run has.
+    pub fn number(&self) -> u64 {
+        let mut told = lock(&self.told);
+        told.numbers += 1;
+        told.numbers
+    }
+
+    /// Notes something for people.
+    pub fn note(&self, words: impl Into<String>) {
+        self.tell(Event::Note(words.into()));
+    }
+
+    /// Tells of a fault from now on, that is over and recovered from after `time`.
+    pub fn fault(&self, on: Part, kind: impl Into<String>, time: Duration) {
+        let (kind, from_us) = (kind.into(), self.now_us());
+        let to_us = from_us + i64::try_from(time.as_micros()).unwrap();
+        self.tell(Event::Seen(history::Event::Fault(Fault { kind, on, from_us, to_us })));
     }
 
     /// Notes one call of a node to a store.

@@ -8,6 +8,7 @@ use ganger::broker::memory::{MemoryBroker, Snapshot};
 use ganger::chance::Chance;
 use ganger::engine::{Engine, EngineParams, Limits, Setup};
 use ganger::handler::SharedHandler;
+use ganger::history::Part;
 use ganger::job::{JobId, NodeId, Priority, QueueName, TypeName};
 use ganger::ledger::Retention;
 use ganger::policy::catalog::{Builtin, Catalog, HandlerSpec, JobType, OnLate, Ordering, Pool, Queue};
@@ -27,6 +28,10 @@ use crate::support::model_ledger::ModelLedger;
 
 /// How long a lease lasts, as in the product.
 pub const LEASE_MS: i64 = 30_000;
+
+/// How long after the loss of a node or of the broker's data everything is as before: the leases that were held
+/// lapse, or their holders answer.
+pub const RECOVERY: Duration = Duration::from_secs(45);
 
 /// Tasks of the world itself, which no node's death ends.
 #[derive(Debug, Clone, Default)]
@@ -67,7 +72,8 @@ impl Node {
 
     /// Ends it as SIGKILL does.
     pub fn crash(&self) {
-        self.site.story.fault(format!("{} is killed", self.site.id));
+        self.site.story.fault(Part::Node, format!("{} is killed", self.site.id), RECOVERY);
+        self.site.lapse();
         self.site.die();
         drop(lock(&self.running).take());
     }
@@ -75,7 +81,9 @@ impl Node {
     /// Ends it as SIGTERM does.
     pub async fn leave(&self, soft: Duration) {
         let Some((engine, supervisor)) = lock(&self.running).clone() else { return };
-        self.site.story.fault(format!("{} is told to leave", self.site.id));
+        let time = soft + Duration::from_secs(5);
+        self.site.story.fault(Part::Node, format!("{} is told to leave", self.site.id), time);
+        self.site.lapse();
         let leaving = async {
             engine.drain(soft).await;
             supervisor.shut_down(Duration::from_secs(2)).await;
@@ -85,7 +93,7 @@ impl Node {
             () = self.site.death() => return,
             () = leaving => {}
         }
-        self.site.story.fault(format!("{} has left", self.site.id));
+        self.site.story.note(format!("{} has left", self.site.id));
         self.site.die();
         drop(lock(&self.running).take());
     }
@@ -102,9 +110,11 @@ pub struct World {
     dice: Dice,
     runs: Runs,
     nodes: Mutex<Vec<Arc<Node>>>,
+    sites: Mutex<Vec<Arc<Site>>>,
     made: Mutex<u64>,
     servers: Mutex<u64>,
-    shape: Shape,
+    pub shape: Shape,
+    pub catalog: Catalog,
 }
 
 /// What is drawn once for a whole run.
@@ -133,8 +143,10 @@ impl World {
             dice,
             runs: Runs::default(),
             nodes: Mutex::default(),
+            sites: Mutex::default(),
             made: Mutex::new(0),
             servers: Mutex::new(0),
+            catalog: catalog(&shape),
             shape,
         })
     }
@@ -146,24 +158,35 @@ impl World {
         nodes.clone()
     }
 
+    /// The places of all nodes there ever were.
+    pub fn sites(&self) -> Vec<Arc<Site>> {
+        lock(&self.sites).clone()
+    }
+
     /// Starts a node as `ganger serve` does.
     pub fn start_node(&self) -> Arc<Node> {
+        self.start_node_on(&self.ledger)
+    }
+
+    /// Starts a node that serves another ledger.
+    pub fn start_node_on(&self, ledger: &ModelLedger) -> Arc<Node> {
         let number = {
             let mut made = lock(&self.made);
             *made += 1;
             *made
         };
         let id = NodeId::stored(&format!("node-{number}"));
-        self.story.fault(format!("{id} starts"));
+        self.story.note(format!("{id} starts"));
         let dice = self.dice.part();
         let clock = self.clock.skewed(dice.signed(self.shape.skew_ms));
+        let estimate_ms = dice.signed(self.shape.skew_ms.min(30));
         let site = Site::new(id, clock.clone(), self.story.clone(), dice, self.tasks.clone());
         let supervisor = Arc::new(Supervisor::new());
         let engine = Engine::start(
             params(&self.shape, &site.id),
             setup(&self.shape, &site, &self.runs),
-            Arc::new(SiteLedger::new(site.clone(), self.ledger.clone())),
-            Arc::new(SiteBroker::new(site.clone(), &self.broker, &self.tasks)),
+            Arc::new(SiteLedger::new(site.clone(), ledger.clone())),
+            Arc::new(SiteBroker::new(site.clone(), &self.broker, &self.tasks, estimate_ms)),
             clock,
             Arc::new(Chance::seeded(site.dice.bits())),
             supervisor.clone(),
@@ -171,6 +194,7 @@ impl World {
         let node =
             Arc::new(Node { site: site.clone(), running: Mutex::new(Some((engine.clone(), supervisor.clone()))) });
         lock(&self.nodes).push(node.clone());
+        lock(&self.sites).push(site.clone());
         let opening = async move {
             // As the daemon does: claims begin once the broker is open, or without it after a while.
             let _opens_later = engine.broker_open(Duration::from_secs(5)).await;
