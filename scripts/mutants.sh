@@ -67,18 +67,24 @@ for suite in $suites; do
   done
 done
 
-# One mutant against its tests; prints its line.
+# What a failed test said.
+words() { grep -m1 -A2 'panicked at' "$1" | tail -n +2 | tr '\n' ' ' | cut -c 1-110; }
+
+# One mutant against its tests; prints its lines.
 attack() {
-  local name=$1 begun=$SECONDS suite test verdict=caught survivor='' count=0
+  local name=$1 begun=$SECONDS suite test verdict=caught lines=() count=0
   while read -r _ suite test; do
     count=$((count + 1))
-    run "$name" "$suite" "$out/$name.$count" "$test"
-    if ! grep -qxF "test $test ... FAILED" "$out/$name.$count"; then
-      verdict=SURVIVES survivor+=" $suite $test;"
+    local file=$out/$name.$count
+    run "$name" "$suite" "$file" "$test"
+    if grep -qxF "test $test ... FAILED" "$file"; then
+      lines+=("    $suite $test" "        $(words "$file")")
+    else
+      verdict=SURVIVES lines+=("    $suite $test" "        DID NOT FAIL: $(tail -n 3 "$file" | tr '\n' ' ')")
     fi
   done < <(awk -v name="$name" '$1 == name' "$out/expected")
-  [ $count -gt 0 ] || { verdict=SURVIVES survivor=' no test is named;'; }
-  printf '%-26s %-9s %4d s  %d tests%s\n' "$name" "$verdict" $((SECONDS - begun)) "$count" "${survivor:+: ${survivor% ;}}"
+  [ $count -gt 0 ] || { verdict=SURVIVES lines=('    no test is named'); }
+  printf '%s\n' "$(printf '%-26s %-8s %4d s' "$name" "$verdict" $((SECONDS - begun)))" "${lines[@]}"
 }
 
 echo "== mutants" >&2

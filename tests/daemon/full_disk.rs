@@ -47,7 +47,7 @@ async fn a_full_disk_refuses_new_jobs_and_loses_none() {
             break (status, answer);
         }
         accepted.push(answer["id"].as_str().unwrap().to_owned());
-        assert!(accepted.len() < 200, "the disk does not fill up");
+        assert!(accepted.len() < 1_000, "the disk does not fill up");
     };
     let (status, problem) = refusal;
     assert_eq!((status, &problem["code"]), (503, &json!("ledger_unavailable")), "{problem}");
@@ -66,4 +66,53 @@ async fn a_full_disk_refuses_new_jobs_and_loses_none() {
         (daemon.post("/v1/jobs", json!({"type": "noop"})).await.0 == 201).then_some(())
     })
     .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn outcomes_are_held_while_the_disk_is_full_and_land_once_there_is_room() {
+    let site = Site::new(Footing::Embedded).await;
+    let data = site.folder().join("data");
+    let daemon = Daemon::spawn(on_a_small_disk(&site.command(""), data.to_str().unwrap())).await;
+    let gate = site.folder().join("gate");
+    let ran = |name: &str| site.folder().join(name);
+    // The second goes on for more than a lease (3 s) after the first has ended.
+    let mut jobs = Vec::new();
+    for (name, more) in [("ran-1", ""), ("ran-2", "sleep 4;")] {
+        let line = format!(
+            "while ! test -e {}; do sleep 0.02; done; {more} echo ran >> {}; echo done",
+            gate.display(),
+            ran(name).display()
+        );
+        let id = daemon.submit(json!({"type": "shell", "payload": line})).await;
+        daemon.in_state(&id, "running").await;
+        jobs.push(id);
+    }
+    let disk = PathBuf::from(format!("/proc/{}/root{}", daemon.pid(), data.display()));
+    let rest = std::fs::File::create(disk.join("rest")).unwrap();
+    let full = std::io::copy(&mut std::io::repeat(0), &mut &rest).unwrap_err();
+    assert_eq!(full.kind(), std::io::ErrorKind::StorageFull, "{full}");
+    std::fs::write(&gate, "").unwrap();
+
+    until("the second handler has ended", || async { ran("ran-2").exists().then_some(()) }).await;
+    until("the ledger is known to be full", || async {
+        (daemon.metric("ganger_ledger_up").await == 0.0).then_some(())
+    })
+    .await;
+    assert_eq!(daemon.post("/v1/jobs", json!({"type": "noop"})).await.0, 503);
+    for id in &jobs {
+        // What is known is told: the disk can be read.
+        assert_eq!(daemon.job(id).await["state"], "running");
+    }
+
+    for ballast in ["ballast", "rest"] {
+        std::fs::remove_file(disk.join(ballast)).unwrap();
+    }
+    for (id, name) in jobs.iter().zip(["ran-1", "ran-2"]) {
+        let job = daemon.at_rest(id).await;
+        let figures = (&job["state"], &job["attempts"], &job["deliveries"], &job["crashes"]);
+        assert_eq!(figures, (&json!("succeeded"), &json!(1), &json!(1), &json!(0)), "{job}");
+        assert_eq!(std::fs::read_to_string(ran(name)).unwrap(), "ran\n", "one run");
+    }
+    assert_eq!(daemon.metric("ganger_stale_results_total{queue=\"work\"}").await, 0.0);
+    daemon.submit(json!({"type": "noop"})).await;
 }
