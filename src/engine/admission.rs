@@ -45,6 +45,9 @@ pub(super) async fn accept(core: &Core, mut checked: Vec<Result<NewJob, Refusal>
     if core.broker.is_full() && !mutant!(full_after_commit) {
         checked = refuse_full(checked);
     }
+    if mutant!(outage_refuses_jobs) && !core.session.is_open() {
+        checked = refuse_full(checked);
+    }
     let queues: Vec<_> = checked.iter().map(|job| job.as_ref().ok().map(|job| job.queue.clone())).collect();
     let jobs: Vec<NewJob> = checked.iter().filter_map(|job| job.as_ref().ok().cloned()).collect();
     let mut answers = if jobs.is_empty() { Vec::new() } else { commit(core, jobs).await }.into_iter();

@@ -193,7 +193,8 @@ fn resolve(
                 Err(Refusal::LedgerUnavailable { reason: error.to_string(), unknown, id: Some(job.id.clone()) })
             };
             let answers = batch.accepts.iter().map(refuse).collect();
-            return (answers, outcomes(batch.settles, afters).collect());
+            let held = outcomes(batch.settles, afters).filter(|_| !mutant!(outcomes_not_held));
+            return (answers, held.collect());
         }
         if batch.accepts.len() + batch.settles.len() > 1 {
             let outcomes = outcomes(batch.settles, afters).collect();

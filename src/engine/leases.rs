@@ -51,6 +51,9 @@ pub(super) fn trusted_until(core: &Core, asked: Instant) -> Instant {
 /// Renews all leases of this node, one call a queue, until `stop`.
 pub(super) async fn renew(core: Arc<Core>, stop: CancellationToken) {
     let period = Duration::from_millis(core.params.renew_ms);
+    if mutant!(no_renewal) {
+        return stop.cancelled().await;
+    }
     loop {
         tokio::select! {
             biased;
@@ -69,9 +72,6 @@ pub(super) async fn renew(core: Arc<Core>, stop: CancellationToken) {
 }
 
 async fn renew_once(core: &Core) {
-    if mutant!(no_renewal) {
-        return;
-    }
     let mut cut_off = Vec::new();
     for (queue, runs) in core.running.by_queue() {
         // While it is rebuilt it knows no lease, and that says nothing.

@@ -162,6 +162,37 @@ fn a_node_that_is_cut_off_from_the_broker_loses_its_lease_and_ends_its_run_and_n
 }
 
 #[test]
+fn the_death_of_a_node_is_one_crash_of_its_jobs() {
+    Scene::play(async |scene| {
+        let one = scene.node().await;
+        let id = scene.submit(&one, &["ok:100000"]).await;
+        let other = scene.node().await;
+        one.crash();
+        let (counters, _) = scene.succeeds(&other, &id).await;
+        assert_eq!(counters, Counters { attempts: 1, deliveries: 2, crashes: 1, deferrals: 0 });
+    });
+}
+
+#[test]
+fn a_loss_is_rebuilt_by_one_node_once() {
+    Scene::play(async |scene| {
+        let nodes = [scene.node().await, scene.node().await, scene.node().await];
+        let mut ids = Vec::new();
+        for node in &nodes {
+            ids.push(scene.submit(node, &["ok:60000"]).await);
+        }
+        seconds(1).await;
+        let before = scene.world.ledger.identity().await.unwrap().epoch;
+        scene.world.flush_broker();
+        seconds(30).await;
+        assert_eq!(scene.world.ledger.identity().await.unwrap().epoch, before + 1);
+        for id in &ids {
+            assert_eq!(scene.succeeds(&nodes[0], id).await.0, AT_ONCE);
+        }
+    });
+}
+
+#[test]
 fn an_outage_of_the_broker_that_outlasts_all_leases_costs_no_run() {
     Scene::play(async |scene| {
         let nodes = [scene.node().await, scene.node().await];

@@ -75,7 +75,7 @@ impl Queue {
     /// Empties the queue and enters `epoch` with claims closed. A repeat within one epoch keeps the
     /// fence counter: a fence is never issued twice.
     pub(super) fn reset(&mut self, epoch: i64) {
-        let counter = if self.epoch == Some(epoch) { self.counter } else { 0 };
+        let counter = if self.epoch == Some(epoch) && !mutant!(fences_anew_at_reset) { self.counter } else { 0 };
         *self = Self { epoch: Some(epoch), counter, ..Self::default() };
     }
 
@@ -205,7 +205,7 @@ impl Queue {
                 now
             }
         };
-        entry.clean = false;
+        entry.clean &= mutant!(return_stays_clean);
         self.put(lease.id.clone(), entry, due_at_ms, now);
         true
     }
@@ -236,7 +236,7 @@ impl Queue {
             {
                 return Removed::Leased(lease.node.clone());
             }
-            Some(entry) if entry.seq <= seq => {}
+            Some(entry) if entry.seq <= seq || mutant!(removal_of_any_life) => {}
             _ => return Removed::Absent,
         }
         match self.take_out(id).map(|entry| entry.place) {
@@ -371,7 +371,7 @@ impl Queue {
             score: entry.score,
             fence,
             counters: entry.counters,
-            suspect: !entry.clean || entry.counters.deliveries > 1,
+            suspect: !entry.clean || (entry.counters.deliveries > 1 && !mutant!(return_stays_clean)),
             keyed: entry.keyed,
         })
     }
