@@ -31,6 +31,7 @@ mod interleavings;
 mod judge;
 mod ledger;
 mod run;
+mod scenes;
 mod schedule;
 mod site;
 mod story;

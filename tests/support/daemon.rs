@@ -10,7 +10,7 @@ use nix::unistd::Pid;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use super::wait::{PATIENCE, until};
+use super::wait::{PATIENCE, patience, until};
 use super::{postgres, redis};
 
 /// The program under test.
@@ -241,7 +241,7 @@ impl Daemon {
 
     /// One job once it is at rest.
     pub async fn at_rest(&self, id: &str) -> Value {
-        let job = self.get(&format!("/v1/jobs/{id}?wait=60s")).await;
+        let job = self.get(&format!("/v1/jobs/{id}?wait={}s", patience().as_secs())).await;
         let state = job["state"].as_str().unwrap_or_default();
         let rest = ["succeeded", "failed", "in_review", "cancelled", "expired"].contains(&state);
         assert!(rest, "job {id} does not come to rest: {job}\n{}", self.log());
@@ -290,8 +290,23 @@ pub fn ganger(arguments: &[&str]) -> Output {
 }
 
 /// Runs a command to its end.
+///
+/// # Panics
+/// When it does not end by itself; then it is killed.
 pub fn run(command: &mut Command) -> Output {
-    let output = command.stdin(Stdio::null()).output().expect("it starts");
+    let child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("it starts");
+    let pid = Pid::from_raw(child.id().cast_signed());
+    let (ended, heard) = std::sync::mpsc::channel::<()>();
+    let watch = std::thread::spawn(move || {
+        let late = heard.recv_timeout(patience()) == Err(std::sync::mpsc::RecvTimeoutError::Timeout);
+        if late {
+            kill(pid, Signal::SIGKILL).ok();
+        }
+        late
+    });
+    let output = child.wait_with_output().expect("its output");
+    drop(ended);
+    assert!(!watch.join().unwrap(), "{command:?} did not end by itself: {output:?}");
     Output {
         status: output.status.code(),
         stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
