@@ -73,8 +73,9 @@ pub(super) async fn prepare(
         .collect();
     // Others were told what runs here. What came too late for that is not started, or it might run twice.
     let epoch = core.membership.epoch();
-    let (overtaken, claimants): (Vec<_>, Vec<_>) =
-        claimants.into_iter().partition(|claimant| epoch_of(claimant.claim.fence) < epoch && !mutant!(late_start));
+    let (overtaken, claimants): (Vec<_>, Vec<_>) = claimants
+        .into_iter()
+        .partition(|claimant| epoch_of(claimant.claim.fence) < epoch && !mutant!(starts_after_telling));
     put_back(core, overtaken).await;
     let (ready, others): (Vec<_>, Vec<_>) = claimants.into_iter().partition(|claimant| claimant.job.is_some());
     let (suspects, cold): (Vec<_>, Vec<_>) =

@@ -314,6 +314,12 @@ pub fn run(command: &mut Command) -> Output {
     }
 }
 
+/// Shell words that wait for a file. They end with the test's folder too: a killed daemon leaves its children.
+pub fn wait_for(gate: &Path) -> String {
+    let folder = gate.parent().expect("a gate stands in a folder");
+    format!("while test -d {} && ! test -e {}; do sleep 0.02; done", folder.display(), gate.display())
+}
+
 /// A file of the repository.
 pub fn repository(path: &str) -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(path)
