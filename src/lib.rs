@@ -3,6 +3,8 @@
 //! The modules are floors; each uses only those above it in this list (`docs/ARCHITECTURE.md` has
 //! the map, `tests/tidy.rs` holds imports to it).
 
+mod mutant;
+
 pub mod chance;
 pub mod clock;
 pub mod job;

@@ -52,7 +52,7 @@ fn floor(path: &str) -> u8 {
     let mut parts = path.split("::");
     let (top, below) = (parts.next().unwrap_or(""), parts.next().unwrap_or(""));
     match (top, below) {
-        ("chance" | "clock" | "job", _) => 0,
+        ("chance" | "clock" | "job" | "mutant", _) => 0,
         ("history" | "policy" | "telemetry", _) => 1,
         ("broker", "memory" | "redis") => 3,
         ("ledger", "postgres" | "sqlite") => 3,
@@ -203,6 +203,76 @@ fn every_statement_and_script_has_a_header_and_is_loaded_once() {
     assert!(unloaded.is_empty(), "nobody loads {unloaded:?}");
 }
 
+// === Mutants ===
+
+/// One build that is broken on purpose.
+#[derive(serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Mutant {
+    breaks: String,
+    matters: String,
+    caught_by: Vec<String>,
+    #[serde(default)]
+    texts: Vec<[String; 3]>,
+}
+
+fn mutants() -> BTreeMap<String, Mutant> {
+    toml::from_str(&fs::read_to_string(root().join("tests/mutants.toml")).unwrap()).unwrap()
+}
+
+/// The mutants that a text has sites of.
+fn sites(text: &str) -> Vec<String> {
+    let named = |(at, call): (usize, &str)| {
+        let name: String = text[at + call.len()..].chars().take_while(|c| c.is_lowercase() || *c == '_').collect();
+        (!name.is_empty()).then_some(name)
+    };
+    text.match_indices("mutant!(").filter_map(named).collect()
+}
+
+#[test]
+fn every_mutant_has_its_site_its_reason_and_its_tests() {
+    assert_eq!(sites("a < b || mutant!(one); mutant!(two => { go(); }); mutant!($name)"), ["one", "two"]);
+    let (mutants, sources) = (mutants(), files("src", ".rs"));
+    let used: Vec<String> = sources.iter().flat_map(|(_, text)| sites(&code(text))).collect();
+    let unlisted: Vec<_> = used.iter().filter(|name| !mutants.contains_key(*name)).collect();
+    assert!(unlisted.is_empty(), "tests/mutants.toml does not list {unlisted:?}");
+    let tests: String = sources.iter().chain(&files("tests", ".rs")).map(|(_, text)| text.as_str()).collect();
+    for (name, Mutant { breaks, matters, caught_by, texts }) in &mutants {
+        assert!(used.contains(name) || !texts.is_empty(), "{name} breaks nothing: no `mutant!({name})`, no texts");
+        assert!(
+            breaks.ends_with('.') && matters.ends_with('.'),
+            "{name} does not say what it breaks and why it matters"
+        );
+        assert!(!caught_by.is_empty(), "{name} names no test that catches it");
+        for test in caught_by {
+            let function = test.rsplit("::").next().unwrap();
+            assert!(tests.contains(&format!("fn {function}(")), "{name} names a test that is not there: {test}");
+        }
+        for [file, piece, instead] in texts {
+            let text = fs::read_to_string(root().join(file)).unwrap_or_else(|error| panic!("{name}: {file}: {error}"));
+            assert_eq!(text.matches(piece.as_str()).count(), 1, "{name}: {file} has not exactly one {piece:?}");
+            assert_ne!(piece, instead, "{name} changes nothing in {file}");
+            let path: Vec<&str> = file.rsplitn(4, '/').collect();
+            let ends = [format!("{}/{}", path[1], path[0]), format!("{}/{}/{}", path[2], path[1], path[0])];
+            let loaded =
+                sources.iter().any(|(_, text)| ends.iter().any(|end| text.contains(&format!("source!(\"{end}\")"))));
+            assert!(loaded, "{name}: {file} is not loaded with `source!`");
+        }
+    }
+}
+
+#[test]
+#[cfg(not(ganger_mutants))]
+fn nothing_of_a_mutant_is_in_the_program() {
+    let program = fs::read(env!("CARGO_BIN_EXE_ganger")).unwrap();
+    let program = String::from_utf8_lossy(&program);
+    let has = |text: &str| program.contains(text);
+    assert!(has("listening on"), "the texts of the program can be found in it");
+    for name in mutants().keys().map(String::as_str).chain(["GANGER_MUTANT"]) {
+        assert!(!has(name), "the program has {name} in it");
+    }
+}
+
 // === Documents ===
 
 /// Relative links of a Markdown text.
@@ -241,6 +311,29 @@ fn every_decision_is_listed() {
     for (file, _) in files("docs/adr", ".md") {
         let name = file.rsplit('/').next().unwrap().to_owned();
         assert!(name == "README.md" || index.contains(&name), "docs/adr/README.md does not list {name}");
+    }
+}
+
+/// Tests that a row of a table names, as `[name](../file)`.
+fn tests_named(row: &str) -> Vec<(&str, &str)> {
+    let named = row.split('[').skip(1).filter_map(|rest| rest.split_once("](../"));
+    named.filter_map(|(name, rest)| Some((name, rest.split_once(')')?.0))).collect()
+}
+
+#[test]
+fn every_guarantee_names_a_test_that_is_there() {
+    assert_eq!(tests_named("| a | [b](../c.rs), [d](../e.rs) |"), [("b", "c.rs"), ("d", "e.rs")]);
+    let text = std::fs::read_to_string(root().join("docs/GUARANTEES.md")).unwrap();
+    let is_row = |line: &&str| line.starts_with('|') && !line.starts_with("|---") && !line.ends_with("| Shown by |");
+    let rows: Vec<&str> = text.lines().filter(is_row).collect();
+    assert!(rows.len() > 20, "{} rows", rows.len());
+    for row in rows {
+        let named = tests_named(row);
+        assert!(!named.is_empty(), "no test is named: {row}");
+        for (name, file) in named {
+            let source = std::fs::read_to_string(root().join(file)).unwrap_or_else(|error| panic!("{file}: {error}"));
+            assert!(source.contains(&format!("fn {name}(")), "{file} has no test {name}");
+        }
     }
 }
 

@@ -12,6 +12,7 @@ use crate::job::{
     AskedFor, Failure, InvalidName, JobId, LABELS_MAX, NAME_BYTES_MAX, NewJob, Priority, TypeName, fingerprint,
 };
 use crate::ledger::Accepted;
+use crate::mutant::mutant;
 use crate::policy::catalog::{JobType, Queue};
 use crate::policy::order;
 use crate::telemetry::metrics;
@@ -41,9 +42,11 @@ pub(super) async fn submit(core: &Core, submits: Vec<Submit>) -> Vec<Result<Subm
 
 /// Accepts what passed the checks; keeps the others' refusals in their places.
 pub(super) async fn accept(core: &Core, mut checked: Vec<Result<NewJob, Refusal>>) -> Vec<Result<Submitted, Refusal>> {
-    if core.broker.is_full() {
-        let full = || Refusal::BrokerFull("the broker is out of room for new jobs; what it holds goes on".to_owned());
-        checked = checked.into_iter().map(|checked| checked.and_then(|_| Err(full()))).collect();
+    if core.broker.is_full() && !mutant!(full_after_commit) {
+        checked = refuse_full(checked);
+    }
+    if mutant!(outage_refuses_jobs) && !core.session.is_open() {
+        checked = refuse_full(checked);
     }
     let queues: Vec<_> = checked.iter().map(|job| job.as_ref().ok().map(|job| job.queue.clone())).collect();
     let jobs: Vec<NewJob> = checked.iter().filter_map(|job| job.as_ref().ok().cloned()).collect();
@@ -60,6 +63,7 @@ pub(super) async fn accept(core: &Core, mut checked: Vec<Result<NewJob, Refusal>
             conclude(&job, answers.next().unwrap_or_else(|| Err(unknown())))
         })
         .collect();
+    let answers = if mutant!(full_after_commit) && core.broker.is_full() { refuse_full(answers) } else { answers };
     for (queue, answer) in queues.iter().zip(&answers) {
         let decision = match answer {
             Ok(submitted) if submitted.fate == Fate::Created => "created",
@@ -71,6 +75,12 @@ pub(super) async fn accept(core: &Core, mut checked: Vec<Result<NewJob, Refusal>
         }
     }
     answers
+}
+
+/// The broker has no room: refuses what was not refused before.
+fn refuse_full<T>(all: Vec<Result<T, Refusal>>) -> Vec<Result<T, Refusal>> {
+    let full = || Refusal::BrokerFull("the broker is out of room for new jobs; what it holds goes on".to_owned());
+    all.into_iter().map(|one| one.and_then(|_| Err(full()))).collect()
 }
 
 /// Sends jobs to the committers and waits; empty when the wait was in vain.

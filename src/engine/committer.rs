@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::job::{Failure, Job, NewJob, Seq, State};
 use crate::ledger::{Accepted, Batch, BatchAnswer, LedgerError, Settled, Verdict};
+use crate::mutant::mutant;
 use crate::telemetry::metrics;
 
 use super::Refusal;
@@ -75,6 +76,8 @@ pub(super) async fn run(core: Arc<Core>, tickets: Tickets, stop: CancellationTok
         if !gather(&tickets, &stop, &mut work).await {
             return;
         }
+        mutant!(answer_before_commit => { answer_early(&mut work); });
+        mutant!(push_before_commit => { push_early(&core, &work.accepts).await; });
         let accepts = std::mem::take(&mut work.accepts);
         let (answers, unsettled) = resolve(&core, accepts, std::mem::take(&mut work.outcomes)).await;
         pusher::answer_after_push(&core, Replies { callers: std::mem::take(&mut work.callers), answers }).await;
@@ -181,7 +184,8 @@ fn resolve(
                     let kept = batch.settles.iter().zip(&afters).filter_map(|(settle, after)| after.kept_bytes(settle));
                     core.growth.note(kept);
                     metrics::committed(started.elapsed().as_secs_f64(), batch.accepts.len(), batch.settles.len());
-                    let clean_until_ms = if repeats > 0 { 0 } else { clean_until_ms };
+                    let fresh = if mutant!(stamp_after_commit) { pusher::clean_until_ms(core) } else { clean_until_ms };
+                    let clean_until_ms = if repeats > 0 && !mutant!(repeat_is_clean) { 0 } else { fresh };
                     return (conclude(core, batch, afters, answer, clean_until_ms).await, Vec::new());
                 }
                 Err(error) if error.is_unknown() && repeats < UNKNOWN_PAUSES_MS.len() => {
@@ -200,7 +204,8 @@ fn resolve(
                 Err(Refusal::LedgerUnavailable { reason: error.to_string(), unknown, id: Some(job.id.clone()) })
             };
             let answers = batch.accepts.iter().map(refuse).collect();
-            return (answers, outcomes(batch.settles, afters).collect());
+            let held = outcomes(batch.settles, afters).filter(|_| !mutant!(outcomes_not_held));
+            return (answers, held.collect());
         }
         if batch.accepts.len() + batch.settles.len() > 1 {
             let outcomes = outcomes(batch.settles, afters).collect();
@@ -272,7 +277,9 @@ async fn conclude(
         Entry::Created(job) => Some(job.clone()),
         Entry::Existing(_) => None,
     });
-    pusher::accepted(core, created.collect(), clean_until_ms).await;
+    if !mutant!(push_before_commit) {
+        pusher::accepted(core, created.collect(), clean_until_ms).await;
+    }
 
     for ((settlement, settled), after) in batch.settles.into_iter().zip(answer.settles).zip(afters) {
         core.unsettled.fetch_sub(1, Ordering::Relaxed);
@@ -296,6 +303,22 @@ fn entry((job, accepted): (NewJob, Accepted)) -> Entry {
         Accepted::Created { seq } => Entry::Created(Arc::new(fresh(seq, job))),
         existing @ Accepted::Existing { .. } => Entry::Existing(existing),
     }
+}
+
+/// Tells callers that their jobs are accepted, before they are.
+#[cfg(ganger_mutants)]
+fn answer_early(work: &mut Work) {
+    let created = |job: &NewJob| Ok(Entry::Created(Arc::new(fresh(0, job.clone()))));
+    let answers = work.accepts.iter().map(created).collect();
+    Replies { callers: std::mem::take(&mut work.callers), answers }.send();
+}
+
+/// Pushes jobs before they are accepted, under the lives that they will likely get.
+#[cfg(ganger_mutants)]
+async fn push_early(core: &Core, accepts: &[NewJob]) {
+    let last = core.ledger.last_seq().await.unwrap_or_default();
+    let jobs = (last + 1..).zip(accepts).map(|(seq, job)| Arc::new(fresh(seq, job.clone())));
+    pusher::accepted(core, jobs.collect(), pusher::clean_until_ms(core)).await;
 }
 
 /// The row of a job that was accepted just now.

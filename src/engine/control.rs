@@ -13,6 +13,7 @@ use tokio::time::Instant;
 use crate::broker::{Removed, Which};
 use crate::job::{AskedFor, Job, JobId, NewJob, QueueName, Seq, State, fingerprint};
 use crate::ledger::{LiveEntry, Order, Ordered, Pause, Scope};
+use crate::mutant::mutant;
 use crate::policy::order;
 
 use super::core::Core;
@@ -52,7 +53,8 @@ pub(super) async fn cancel(core: &Core, id: &JobId) -> Result<JobView> {
         return Err(Refusal::WrongState { id: id.clone(), state: rest.state, allowed: ALLOWED });
     }
     need_broker(core)?;
-    if let Err(error) = core.broker.remove(&job.spec.queue, &[(id.clone(), job.seq)], Which::Any).await {
+    let life = if mutant!(cancel_leaves_entry) { 0 } else { job.seq };
+    if let Err(error) = core.broker.remove(&job.spec.queue, &[(id.clone(), life)], Which::Any).await {
         // It may have been removed all the same, and the row is live.
         core.session.lacks_from(job.seq);
         return Err(error.into());
@@ -75,7 +77,7 @@ pub(super) async fn cancel(core: &Core, id: &JobId) -> Result<JobView> {
 
 /// What follows when jobs came to rest by order: handlers stop, waiters wake, figures grow.
 fn rested(core: &Core, queue: &QueueName, job_type: &str, state: State, ids: &[JobId]) {
-    for id in ids {
+    for id in ids.iter().filter(|_| !mutant!(cancel_lets_run)) {
         core.running.stop_job(id);
     }
     core.waiters.wake(ids.iter());
@@ -189,7 +191,9 @@ pub(super) async fn set_pause(core: &Core, scope: &Scope, pause: Option<(&str, &
         since: core.clock.now(),
     });
     let record = standing.or(record);
-    core.ledger.set_pause(scope, record.as_ref()).await?;
+    if !mutant!(pause_in_broker_only) {
+        core.ledger.set_pause(scope, record.as_ref()).await?;
+    }
     need_broker(core)?;
     let job_type = match scope {
         Scope::Queue(_) => None,

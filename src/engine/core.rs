@@ -25,6 +25,7 @@ use crate::clock::{Clock, Timestamp};
 use crate::handler::SharedHandler;
 use crate::job::{JobId, JobIds, NodeId, QueueName, TypeName};
 use crate::ledger::{Ledger, Retention};
+use crate::mutant::mutant;
 use crate::policy::catalog::Catalog;
 use crate::service::{Phase, watch};
 use crate::telemetry::metrics::ErrorClasses;
@@ -142,7 +143,13 @@ impl Core {
     pub(super) fn may_claim(&self) -> bool {
         *self.phase.borrow() == Phase::Running
             && self.session.is_open()
-            && self.unsettled.load(Ordering::Relaxed) < UNSETTLED_MAX
+            && (self.unsettled.load(Ordering::Relaxed) < UNSETTLED_MAX || mutant!(claims_without_bound))
+    }
+
+    /// How long a lease lasts that is asked for now, in milliseconds.
+    pub(super) fn lease_ms(&self) -> i64 {
+        mutant!(client_clock => { return self.params.lease_ms + self.clock.now().millis() - self.broker.now_ms(); });
+        self.params.lease_ms
     }
 
     /// How often a node says that it lives: twice for each renewal of its leases.

@@ -7,6 +7,7 @@ use crate::broker::{BrokerError, Claim, ClaimRequest, Claimed, Release};
 use crate::clock::Timestamp;
 use crate::job::{Counters, Failure, Job, QueueName, Seq, State, TypeName, counter_of, epoch_of};
 use crate::ledger::{Confirm, Confirmed};
+use crate::mutant::mutant;
 use crate::policy::catalog::{JobType, OnLate};
 use crate::policy::verdict::poison;
 use crate::telemetry::metrics;
@@ -39,12 +40,12 @@ pub(super) async fn claim(core: &Core, queue: &QueueName, limit: usize) -> Resul
         lanes,
         limit,
         node: core.params.node.clone(),
-        lease_ms: core.params.lease_ms,
+        lease_ms: core.lease_ms(),
         lock_ms: core.params.lock_ms,
         lock_wait_ms: core.params.lock_wait_ms,
     };
     let claimed = core.broker.claim(&request).await?;
-    if claimed.claims.last().is_some_and(|claim| counter_of(claim.fence) > FENCES_MAX) {
+    if claimed.claims.last().is_some_and(|claim| counter_of(claim.fence) > FENCES_MAX && !mutant!(fences_never_anew)) {
         core.session.fences_run_out();
     }
     Ok(claimed)
@@ -75,11 +76,13 @@ pub(super) async fn prepare(
         .collect();
     // Others were told what runs here. What came too late for that is not started, or it might run twice.
     let epoch = core.membership.epoch();
-    let (overtaken, claimants): (Vec<_>, Vec<_>) =
-        claimants.into_iter().partition(|claimant| epoch_of(claimant.claim.fence) < epoch);
+    let (overtaken, claimants): (Vec<_>, Vec<_>) = claimants
+        .into_iter()
+        .partition(|claimant| epoch_of(claimant.claim.fence) < epoch && !mutant!(starts_after_telling));
     put_back(core, overtaken).await;
     let (ready, others): (Vec<_>, Vec<_>) = claimants.into_iter().partition(|claimant| claimant.job.is_some());
-    let (suspects, cold): (Vec<_>, Vec<_>) = others.into_iter().partition(|claimant| claimant.claim.suspect);
+    let (suspects, cold): (Vec<_>, Vec<_>) =
+        others.into_iter().partition(|claimant| claimant.claim.suspect && !mutant!(no_confirm));
 
     let mut found = ready;
     let mut troubled = read_rows(core, cold, &mut found).await;

@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::broker::{LeaseRef, Release, Settle};
 use crate::job::{QueueName, Seq};
+use crate::mutant::mutant;
 use crate::service::periodic;
 use crate::telemetry::metrics;
 
@@ -50,6 +51,9 @@ pub(super) fn trusted_until(core: &Core, asked: Instant) -> Instant {
 /// Renews all leases of this node, one call a queue, until `stop`.
 pub(super) async fn renew(core: Arc<Core>, stop: CancellationToken) {
     let period = Duration::from_millis(core.params.renew_ms);
+    if mutant!(no_renewal) {
+        return stop.cancelled().await;
+    }
     loop {
         tokio::select! {
             biased;
@@ -77,7 +81,7 @@ async fn renew_once(core: &Core) {
         }
         let asked = Instant::now();
         let leases: Vec<_> = runs.iter().map(|run| run.lease()).collect();
-        match core.broker.renew(&queue, &leases, core.params.lease_ms, core.params.lock_ms).await {
+        match core.broker.renew(&queue, &leases, core.lease_ms(), core.params.lock_ms).await {
             Ok(held) => {
                 for (run, held) in runs.iter().zip(held) {
                     if held { run.trust(trusted_until(core, asked)) } else { lost(run, "another holder has it") }
@@ -98,6 +102,9 @@ async fn renew_once(core: &Core) {
 async fn ask_ledger(core: &Core, runs: Vec<Arc<Run>>) {
     let asked = Instant::now();
     let seqs: Vec<Seq> = runs.iter().map(|run| run.seq).collect();
+    if mutant!(outage_stops_runs) {
+        return runs.iter().for_each(|run| lost(run, "the broker does not answer"));
+    }
     match core.ledger.fences(&seqs).await {
         Ok(fences) => {
             for (run, fence) in runs.iter().zip(fences) {
@@ -119,7 +126,7 @@ async fn ask_ledger(core: &Core, runs: Vec<Arc<Run>>) {
 }
 
 fn lost(run: &Run, why: &str) {
-    if !run.is_concluded() && run.stop(StopReason::LeaseLost) {
+    if !run.is_concluded() && !mutant!(lost_lease_runs_on) && run.stop(StopReason::LeaseLost) {
         tracing::warn!(job.id = %run.id, "Lost the lease of job {}: {why}; its run is stopped", run.id);
     }
 }
@@ -137,6 +144,7 @@ async fn give_back_once(core: &Core) {
             return;
         }
         match core.broker.leases(&queue, LEASES_MAX).await {
+            Ok(_) if mutant!(unknown_leases_kept) => {}
             Ok(views) => {
                 let ours = views.into_iter().filter_map(|view| {
                     let lease = view.lease.filter(|lease| lease.node == core.params.node)?;
@@ -175,16 +183,17 @@ async fn give_back(core: &Core, queue: &QueueName, mut unknown: Vec<LeaseRef>) {
 /// Returns expired leases of all queues until `stop`.
 pub(super) async fn reap(core: Arc<Core>, stop: CancellationToken) {
     let never = Notify::new();
-    periodic(REAP_PERIOD, &core.chance, &never, &stop, || reap_once(&core)).await;
+    let period = if mutant!(reaper_without_grace) { Duration::from_millis(10) } else { REAP_PERIOD };
+    periodic(period, &core.chance, &never, &stop, || reap_once(&core)).await;
 }
 
 async fn reap_once(core: &Core) {
     // After a break, holders that were cut off too get one lease to renew theirs.
     let lease = Duration::from_millis(core.params.lease_ms.unsigned_abs());
-    if core.session.open_for() < lease {
+    if core.session.open_for() < lease && !mutant!(reaper_without_grace) {
         return;
     }
-    let living = core.membership.living();
+    let living = if mutant!(outage_is_crash) { Arc::default() } else { core.membership.living() };
     for queue in core.queues() {
         match core.broker.reap(&queue, &living, REAP_MAX).await {
             Ok(reaped) => {

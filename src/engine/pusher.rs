@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 use crate::broker::Push;
 use crate::job::{Counters, Job, QueueName, Seq};
 use crate::ledger::LiveEntry;
+use crate::mutant::mutant;
 
 use super::committer::Replies;
 use super::core::Core;
@@ -85,7 +86,7 @@ pub(super) fn suspect(entry: &LiveEntry) -> Push {
         priority: crate::job::Priority::from_number(u64::from(entry.priority)).unwrap_or(crate::job::Priority::NORMAL),
         score: entry.score,
         due_at_ms: entry.due_at.map(crate::clock::Timestamp::millis),
-        clean_until_ms: 0,
+        clean_until_ms: if mutant!(clean_always) { i64::MAX } else { 0 },
         counters: entry.counters,
         keyed: entry.keyed,
     }

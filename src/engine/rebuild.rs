@@ -13,6 +13,7 @@ use tokio::time::Instant;
 use crate::broker::{BrokerError, Held, Push, Pushed};
 use crate::job::{NodeId, QueueName, Seq};
 use crate::ledger::{LedgerError, Node, Scope};
+use crate::mutant::mutant;
 use crate::telemetry::metrics;
 
 use super::core::Core;
@@ -33,7 +34,7 @@ const TELL_PAUSE: Duration = Duration::from_millis(100);
 async fn hold_term(core: &Core) -> Result<(), Trouble> {
     let ttl_ms = core.heartbeat_lapse_ms().max(TERM_MS_MIN);
     let held = core.ledger.take_term(TERM, &core.params.node, ttl_ms).await?;
-    held.then_some(()).ok_or(Trouble::Elsewhere)
+    (held || mutant!(term_ignored)).then_some(()).ok_or(Trouble::Elsewhere)
 }
 
 /// Given back, so that a next rebuild on another node need not wait for it to lapse.
@@ -50,14 +51,19 @@ pub(super) async fn rebuild(core: &Core, epoch: i64, ledger_id: &str, server: &s
     }
     let queues = core.queues();
     // The ledger first: from here on no node may adopt an older epoch.
-    core.ledger.raise_epoch(epoch, server).await?;
+    if !mutant!(epoch_not_raised) {
+        core.ledger.raise_epoch(epoch, server).await?;
+    }
     core.membership.hear_of(epoch);
     core.broker.adopt(epoch);
     core.broker.reset(ledger_id, epoch, &queues).await?;
     core.session.lacks_nothing();
-    let pushed = push_live(core, 0, true).await?;
+    let first = if mutant!(rebuild_without_rows) { Seq::MAX } else { 0 };
+    let pushed = push_live(core, first, true).await?;
     let restored = restore(core, epoch).await?;
-    apply_pauses(core).await?;
+    if !mutant!(pause_forgotten) {
+        apply_pauses(core).await?;
+    }
     core.broker.open(&queues).await?;
     if let Some(seq) = pushed.left_from {
         core.session.lacks_from(seq);
@@ -131,6 +137,9 @@ pub(super) async fn push_live(core: &Core, mut after: Seq, holds_term: bool) -> 
 
 /// Gives leases back to the nodes that hold them, once all have told; answers how many stand.
 async fn restore(core: &Core, epoch: i64) -> Result<usize, Trouble> {
+    if mutant!(no_answers) {
+        return Ok(0);
+    }
     let mut held: BTreeMap<QueueName, Vec<Held>> = BTreeMap::new();
     let mut take = |status: &Status, node: &NodeId| {
         for lease in &status.leases {

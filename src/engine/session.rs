@@ -19,6 +19,7 @@ use tokio_util::sync::CancellationToken;
 use crate::broker::{BrokerError, BrokerIdentity};
 use crate::job::Seq;
 use crate::ledger::LedgerError;
+use crate::mutant::mutant;
 use crate::service::{lock, watch};
 use crate::telemetry::metrics;
 
@@ -116,6 +117,7 @@ impl Session {
 
     /// The broker may lack the entries of lives from `seq` on.
     pub(super) fn lacks_from(&self, seq: Seq) {
+        mutant!(watermark_outbox => { self.lacks_from.store(seq, Ordering::SeqCst); });
         self.lacks_from.fetch_min(seq, Ordering::SeqCst);
         self.doubt.notify_one();
     }
@@ -260,7 +262,8 @@ async fn look(core: &Core) -> Result<(), Trouble> {
     };
     core.session.ledger_answered();
     core.membership.hear_of(known.epoch);
-    if let Some(other) = found.ledger_id.as_ref().filter(|id| **id != known.ledger_id) {
+    if let Some(other) = found.ledger_id.as_ref().filter(|id| **id != known.ledger_id && !mutant!(foreign_ledger_taken))
+    {
         return Err(Trouble::Broker(BrokerError::Unfit {
             place: "its key prefix".to_owned(),
             reason: format!(
@@ -269,7 +272,9 @@ async fn look(core: &Core) -> Result<(), Trouble> {
             ),
         }));
     }
-    let whole = found.epoch == Some(known.epoch) && found.server == known.broker_identity && found.ledger_id.is_some();
+    let whole = found.epoch == Some(known.epoch)
+        && (found.server == known.broker_identity || mutant!(no_rebuild))
+        && found.ledger_id.is_some();
     if !(whole && found.open) {
         let epoch = known.epoch.max(found.epoch.unwrap_or(0)) + 1;
         return rebuild::rebuild(core, epoch, &known.ledger_id, &found.server).await;

@@ -11,6 +11,7 @@ use crate::clock::Timestamp;
 use crate::handler::{Envelope, Ran};
 use crate::job::{Attempt, Counters, Event, Failure, Fence, Job, NewJob, State, WorkerName, next};
 use crate::ledger::{Settled, Settlement, Verdict};
+use crate::mutant::mutant;
 use crate::policy::verdict::{Decision, Ending as Told, decide};
 use crate::telemetry::metrics;
 
@@ -97,6 +98,7 @@ impl After {
 impl Core {
     /// Hands an outcome to the committers. Waits while their queue is full.
     pub(super) async fn hand_over(&self, outcome: Outcome) {
+        mutant!(settle_before_commit => { outcome.after.settle_early(self).await; });
         self.unsettled.fetch_add(1, Ordering::Relaxed);
         // The committers end after the last worker.
         let _gone = self.settles.send(Ticket::Settle(Box::new(outcome))).await;
@@ -172,6 +174,7 @@ impl Core {
         let due_at = self.due_in(delay_ms);
         let due_at_ms = (delay_ms > 0).then_some(due_at.millis());
         let (attempts, deferrals) = (job.counters.attempts, facts.counters.deferrals + 1);
+        let attempts = attempts + u32::from(mutant!(attempt_on_drain));
         let counters = Counters { attempts, deferrals, ..facts.counters };
         let settlement = without_run(run, job, Verdict::Retry { due_at }, counters, job.error.clone());
         let after = After {
@@ -265,6 +268,16 @@ fn without_run(run: &Run, job: &Job, verdict: Verdict, counters: Counters, error
         error,
         keyed: run.keyed,
         children: Vec::new(),
+    }
+}
+
+#[cfg(ganger_mutants)]
+impl After {
+    /// Ends the lease before the commit; the pause makes the wrong order visible.
+    async fn settle_early(&self, core: &Core) {
+        let settle = crate::broker::Settle { lease: self.run.lease(), release: self.release.clone() };
+        core.broker.settle(&self.run.queue, &[settle]).await.ok();
+        tokio::time::sleep(std::time::Duration::from_millis(200)).await;
     }
 }
 

@@ -17,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 use crate::broker::{BrokerError, Pushed, Scanned, Which};
 use crate::job::{JobId, QueueName, Seq, TypeName};
 use crate::ledger::{LedgerError, LiveEntry, Scope};
+use crate::mutant::mutant;
 use crate::service::periodic;
 use crate::telemetry::metrics;
 
@@ -110,6 +111,9 @@ struct Sweeper {
 
 impl Sweeper {
     async fn step(&mut self, core: &Core) -> Result<(), Trouble> {
+        if mutant!(sweep_off) {
+            return Ok(());
+        }
         self.mark(core.ledger.last_seq().await?);
         let ttl_ms = core.heartbeat_lapse_ms().max(TERM_MS_MIN);
         // What is known to be lacking is pushed by the session; it is no find.
@@ -138,6 +142,9 @@ impl Sweeper {
 
     /// The highest life that was drawn at least `age` ago.
     fn drawn_before(&self, age: Duration) -> Option<Seq> {
+        if mutant!(sweep_at_once) {
+            return Some(Seq::MAX);
+        }
         self.marks.iter().rev().find(|(at, _)| at.elapsed() >= age).map(|(_, seq)| *seq)
     }
 
@@ -204,7 +211,7 @@ impl Sweeper {
 
     /// Looks a second time at rows without an entry, and pushes those that still are.
     async fn push_missing(&mut self, core: &Core) -> Result<(), Trouble> {
-        let due = |since: &Instant| since.elapsed() >= SECOND_LOOK;
+        let due = |since: &Instant| since.elapsed() >= SECOND_LOOK || mutant!(sweep_at_once);
         let again = self.missing.extract_if(.., |_, (_, since)| due(since));
         let again: Vec<LiveEntry> = again.map(|(_, (row, _))| row).collect();
         for row_batch in without_entry(core, again).await?.chunks(BATCH) {

@@ -10,6 +10,7 @@ use tokio::sync::mpsc;
 use crate::broker::Release;
 use crate::handler::{Invocation, Ran, SharedHandler};
 use crate::job::{Counters, Job, PoolName, WorkerName};
+use crate::mutant::mutant;
 use crate::telemetry::metrics;
 
 use super::core::Core;
@@ -97,7 +98,7 @@ async fn run(core: &Core, pool: &PoolName, worker: &WorkerName, assignment: Assi
         queue: run.queue.clone(),
         priority: job.spec.priority,
         attempt: job.counters.attempts + 1,
-        fence: run.fence,
+        fence: if mutant!(fence_not_told) { 0 } else { run.fence },
         labels: job.spec.labels.clone(),
         deadline: started_at.plus_ms(i64::try_from(timeout_ms).unwrap_or(i64::MAX)),
         payload: job.spec.payload.clone(),

@@ -11,6 +11,7 @@ use std::future::Future;
 
 use super::{Accepted, id_key, keys_of, same_fingerprint};
 use crate::job::{Fingerprint, JobId, NewJob, Seq};
+use crate::mutant::mutant;
 
 /// How often keys may change hands under one batch before it gives up. Each round settles every job
 /// whose keys stood still, so more than two need an operator deleting jobs at that very moment.
@@ -148,8 +149,13 @@ impl Round {
     ) -> sqlx::Result<()> {
         // An id without a key of its own may be known all the same: it was generated, and its caller or
         // the committer repeats it after a commit whose answer was lost.
-        let doubtful: Vec<&JobId> =
-            firsts.iter().map(|&at| &jobs[at]).filter(|j| repeated || !keys_of(j).is_empty()).map(|j| &j.id).collect();
+        let is_repeated = repeated && !mutant!(repeat_forgotten);
+        let doubtful: Vec<&JobId> = firsts
+            .iter()
+            .map(|&at| &jobs[at])
+            .filter(|j| is_repeated || !keys_of(j).is_empty())
+            .map(|j| &j.id)
+            .collect();
         if !doubtful.is_empty() {
             self.present = steps.find_ids(&doubtful).await?;
         }

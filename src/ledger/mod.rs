@@ -25,6 +25,7 @@ use crate::clock::Timestamp;
 use crate::job::{
     Attempt, Counters, Failure, Fence, Fingerprint, Job, JobId, NewJob, NodeId, QueueName, Seq, State, TypeName,
 };
+use crate::mutant::mutant;
 
 pub use migrations::MigrationStatus;
 
@@ -404,7 +405,7 @@ impl LedgerError {
     /// Whether the effect of the call is unknown.
     #[must_use]
     pub fn is_unknown(&self) -> bool {
-        matches!(self, Self::Unavailable { in_commit: true, .. })
+        matches!(self, Self::Unavailable { in_commit: true, .. }) && !mutant!(unknown_is_refused)
     }
 }
 
@@ -493,7 +494,7 @@ pub trait Ledger: Send + Sync + std::fmt::Debug {
 #[must_use]
 pub fn keys_of(job: &NewJob) -> Vec<String> {
     let given = job.id_given.then(|| id_key(&job.id));
-    let keyed = job.idempotency_key.as_deref().map(idempotency_key);
+    let keyed = job.idempotency_key.as_deref().filter(|_| !mutant!(key_not_kept)).map(idempotency_key);
     given.into_iter().chain(keyed).collect()
 }
 
@@ -512,5 +513,5 @@ pub fn idempotency_key(key: &str) -> String {
 /// Whether two submits were the same.
 #[must_use]
 pub fn same_fingerprint(stored: &[u8], asked: &Fingerprint) -> bool {
-    stored == asked
+    stored == asked || mutant!(other_payload_same_key)
 }

@@ -11,6 +11,7 @@ use std::future::Future;
 use super::accept::{AcceptSteps, accept};
 use super::{Settled, Settlement};
 use crate::job::{Fence, Seq};
+use crate::mutant::mutant;
 
 /// The steps, all within one transaction (or a single wave by itself).
 pub(super) trait SettleSteps: AcceptSteps {
@@ -57,7 +58,7 @@ async fn accept_children(
     settles: &[Settlement],
     answers: &mut [Settled],
 ) -> sqlx::Result<()> {
-    let applied = |answer: &Settled| matches!(answer, Settled::Applied { .. });
+    let applied = |answer: &Settled| matches!(answer, Settled::Applied { .. }) || mutant!(children_apart);
     let born: Vec<_> = settles
         .iter()
         .zip(answers.iter())

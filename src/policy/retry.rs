@@ -3,6 +3,8 @@
 //! The keys are the runbook's. `no_retry_errors` always wins; with a non-empty `retry_on_errors`
 //! only those classes retry; with both empty everything but `http_4xx` does.
 
+use crate::mutant::mutant;
+
 /// The retry policy of one job type.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RetryPolicy {
@@ -68,6 +70,9 @@ impl RetryPolicy {
     /// uniform draw from 0 to 1. `floor_ms` is what the target asked for; it is never undercut.
     #[must_use]
     pub fn delay_ms(&self, failures: u32, roll: f64, floor_ms: u64) -> u64 {
+        if mutant!(retry_without_backoff) {
+            return floor_ms;
+        }
         let doubled = |doublings: u32| {
             let factor = 1_u64.checked_shl(doublings).unwrap_or(u64::MAX);
             self.base_delay_ms.saturating_mul(factor)

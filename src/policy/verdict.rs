@@ -2,6 +2,7 @@
 
 use crate::clock::Timestamp;
 use crate::job::{Counters, Event, Failure};
+use crate::mutant::mutant;
 
 use super::retry::RetryPolicy;
 
@@ -38,7 +39,7 @@ pub fn decide(policy: &RetryPolicy, attempts: u32, max_attempts: u32, ending: &E
         Ending::Success => Decision::Rest(Event::Succeed),
         Ending::Review(_) => Decision::Rest(Event::Escalate),
         Ending::Failure(failure, floor_ms) => {
-            if attempts < max_attempts && policy.retries(&failure.class) {
+            if (attempts < max_attempts || mutant!(retries_for_ever)) && policy.retries(&failure.class) {
                 Decision::Retry(policy.delay_ms(attempts, roll, *floor_ms))
             } else if policy.escalate_on_failure {
                 Decision::Rest(Event::Escalate)
@@ -52,6 +53,9 @@ pub fn decide(policy: &RetryPolicy, attempts: u32, max_attempts: u32, ending: &E
 /// Why a job must not run again before a person has looked, if so: it keeps killing what runs it.
 #[must_use]
 pub fn poison(counters: &Counters, crashed_at: &[Timestamp], max_attempts: u32, now: Timestamp) -> Option<String> {
+    if mutant!(poison_ignored) {
+        return None;
+    }
     let recent = crashed_at.iter().filter(|&&at| now.since(at) < CRASH_WINDOW_MS).count();
     if recent >= CRASHES_MAX {
         return Some(format!("{recent} crashes within 72 hours"));

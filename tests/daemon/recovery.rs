@@ -5,7 +5,7 @@ use std::time::Duration;
 use redis::aio::MultiplexedConnection;
 use serde_json::{Value, json};
 
-use crate::support::daemon::{Daemon, Site};
+use crate::support::daemon::{Daemon, Site, wait_for};
 use crate::support::postgres::{Postgres, TestDatabase};
 use crate::support::redis::Redis;
 use crate::support::wait::until;
@@ -34,11 +34,7 @@ impl World {
     /// Jobs that note their start in a file, with the id of each, and end once the gate is there.
     async fn gated(&self, count: usize) -> Vec<String> {
         let (starts, gate) = (self.site.folder().join("starts"), self.gate());
-        let line = format!(
-            "echo $GANGER_JOB_ID >> {}; while ! test -e {}; do sleep 0.02; done",
-            starts.display(),
-            gate.display()
-        );
+        let line = format!("echo $GANGER_JOB_ID >> {}; {}", starts.display(), wait_for(&gate));
         let mut ids = Vec::new();
         for number in 0..count {
             let node = &self.nodes[number % self.nodes.len()];
@@ -285,4 +281,32 @@ async fn fences_start_anew_above_all_others_before_their_counter_ends() {
         assert_eq!((&job["state"], spent(&job)), (&json!("succeeded"), (1, 1, 0)), "{job}");
     }
     assert_eq!(world.metric("ganger_broker_rebuilds_total").await, rebuilds, "nothing was rebuilt for it");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_redis_refuses_new_jobs_before_the_ledger_knows_of_them() {
+    let world = World::start(1).await;
+    let node = &world.nodes[0];
+    let mut redis = world.redis().await;
+    let accepted = node.submit(json!({"type": "noop", "delay_ms": 3_600_000})).await;
+    redis::cmd("CONFIG").arg("SET").arg("maxmemory").arg("1").exec_async(&mut redis).await.unwrap();
+    let submit = json!({"type": "noop", "labels": {"kind": "probe"}});
+    let probes = until("new jobs are refused", || async {
+        let (status, answer) = node.post("/v1/jobs", submit.clone()).await;
+        (status != 201).then_some((status, answer["code"].clone()))
+    })
+    .await;
+    assert_eq!(probes, (503, json!("broker_full")));
+    let known = async || node.get("/v1/jobs?limit=1000").await["jobs"].as_array().unwrap().len();
+    let before = known().await;
+    for _ in 0..20 {
+        assert_eq!(node.post("/v1/jobs", submit.clone()).await.0, 503);
+    }
+    assert_eq!(known().await, before, "a refused job stands in the ledger");
+    redis::cmd("CONFIG").arg("SET").arg("maxmemory").arg("0").exec_async(&mut redis).await.unwrap();
+    until("new jobs are accepted again", || async {
+        (node.post("/v1/jobs", submit.clone()).await.0 == 201).then_some(())
+    })
+    .await;
+    assert_eq!(node.job(&accepted).await["state"], "scheduled");
 }

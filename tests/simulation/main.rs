@@ -31,12 +31,13 @@ mod interleavings;
 mod judge;
 mod ledger;
 mod run;
+mod scenes;
 mod schedule;
 mod site;
 mod story;
 mod world;
 
-use std::time::Instant;
+use tokio::time::Instant;
 
 /// Seeds of the smoke set.
 const SMOKE: u64 = 200;

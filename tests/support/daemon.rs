@@ -10,11 +10,17 @@ use nix::unistd::Pid;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use super::wait::{PATIENCE, until};
+use super::wait::{PATIENCE, patience, until};
 use super::{postgres, redis};
 
 /// The program under test.
 pub const GANGER: &str = env!("CARGO_BIN_EXE_ganger");
+
+/// The program that daemons run: `GANGER_TEST_BINARY`, so that another build can be put to the same
+/// tests, else [`GANGER`].
+fn serving() -> PathBuf {
+    std::env::var_os("GANGER_TEST_BINARY").map_or_else(|| PathBuf::from(GANGER), PathBuf::from)
+}
 
 /// Types, queues and pools that the tests use, with short intervals.
 const BASE: &str = include_str!("base.toml");
@@ -92,7 +98,7 @@ impl Site {
         };
         // Each start has a file of its own: an older daemon may read its one again.
         let number = self.folder().read_dir().expect("the folder").count();
-        let mut command = Command::new(GANGER);
+        let mut command = Command::new(serving());
         command.arg("serve").args(["--listen", &format!("127.0.0.1:{port}")]);
         command.arg("--config").arg(file("base.toml", BASE));
         command.arg("--config").arg(file(&format!("extra-{number}.toml"), extra));
@@ -235,7 +241,7 @@ impl Daemon {
 
     /// One job once it is at rest.
     pub async fn at_rest(&self, id: &str) -> Value {
-        let job = self.get(&format!("/v1/jobs/{id}?wait=60s")).await;
+        let job = self.get(&format!("/v1/jobs/{id}?wait={}s", patience().as_secs())).await;
         let state = job["state"].as_str().unwrap_or_default();
         let rest = ["succeeded", "failed", "in_review", "cancelled", "expired"].contains(&state);
         assert!(rest, "job {id} does not come to rest: {job}\n{}", self.log());
@@ -284,13 +290,34 @@ pub fn ganger(arguments: &[&str]) -> Output {
 }
 
 /// Runs a command to its end.
+///
+/// # Panics
+/// When it does not end by itself; then it is killed.
 pub fn run(command: &mut Command) -> Output {
-    let output = command.stdin(Stdio::null()).output().expect("it starts");
+    let child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("it starts");
+    let pid = Pid::from_raw(child.id().cast_signed());
+    let (ended, heard) = std::sync::mpsc::channel::<()>();
+    let watch = std::thread::spawn(move || {
+        let late = heard.recv_timeout(patience()) == Err(std::sync::mpsc::RecvTimeoutError::Timeout);
+        if late {
+            kill(pid, Signal::SIGKILL).ok();
+        }
+        late
+    });
+    let output = child.wait_with_output().expect("its output");
+    drop(ended);
+    assert!(!watch.join().unwrap(), "{command:?} did not end by itself: {output:?}");
     Output {
         status: output.status.code(),
         stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
         stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
     }
+}
+
+/// Shell words that wait for a file. They end with the test's folder too: a killed daemon leaves its children.
+pub fn wait_for(gate: &Path) -> String {
+    let folder = gate.parent().expect("a gate stands in a folder");
+    format!("while test -d {} && ! test -e {}; do sleep 0.02; done", folder.display(), gate.display())
 }
 
 /// A file of the repository.

@@ -6,12 +6,18 @@ use std::time::Duration;
 /// How long a fact may take before the test fails. Generous: a slow machine is not a bug.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
+/// [`PATIENCE`], or less for builds that are broken on purpose: `GANGER_TEST_PATIENCE_S`, in seconds.
+pub fn patience() -> Duration {
+    let asked = std::env::var("GANGER_TEST_PATIENCE_S").ok().and_then(|seconds| seconds.parse().ok());
+    asked.map_or(PATIENCE, Duration::from_secs)
+}
+
 /// Waits until `fact` gives a value.
 ///
 /// # Panics
-/// When [`PATIENCE`] runs out, naming `what`.
+/// When [`patience`] runs out, naming `what`.
 pub async fn until<T, F: Future<Output = Option<T>>>(what: &str, fact: impl FnMut() -> F) -> T {
-    within(PATIENCE, what, fact).await
+    within(patience(), what, fact).await
 }
 
 /// Waits until `fact` gives a value, for `patience`.

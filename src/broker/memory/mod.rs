@@ -21,6 +21,7 @@ use super::{
 };
 use crate::clock::Clock;
 use crate::job::{JobId, NodeId, QueueName, Seq, TypeName};
+use crate::mutant::mutant;
 
 /// How many wake-ups a slow listener may fall behind before it loses the oldest. A dispatcher that
 /// lost some looks at its queue anyway.
@@ -95,7 +96,9 @@ impl MemoryBroker {
         let expected = self.adopted.load(Ordering::Acquire);
         let mut state = self.state();
         match state.queues.get_mut(queue) {
-            Some(found) if found.epoch == Some(expected) => Ok(step(found, self.clock.now().millis())),
+            Some(found) if found.epoch == Some(expected) || mutant!(no_epoch_check) => {
+                Ok(step(found, self.clock.now().millis()))
+            }
             found => Err(epoch_error(expected, found.and_then(|queue| queue.epoch))),
         }
     }

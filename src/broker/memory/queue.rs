@@ -12,6 +12,7 @@ use crate::broker::{
     Scanned, Settle, Which,
 };
 use crate::job::{Counters, Fence, JobId, NodeId, Priority, QueueName, Seq, TypeName};
+use crate::mutant::mutant;
 
 /// How many due entries one claim moves into their lanes; the rest follows with the next claim, so
 /// that a burst of due entries delays no single claim.
@@ -59,7 +60,8 @@ enum Place {
 
 impl Entry {
     fn is_held_by(&self, lease: &LeaseRef) -> bool {
-        self.seq == lease.seq && matches!(&self.place, Place::Leased { lease: held, .. } if held.fence == lease.fence)
+        let is_same_life = self.seq == lease.seq || mutant!(seq_ignored);
+        is_same_life && matches!(&self.place, Place::Leased { lease: held, .. } if held.fence == lease.fence)
     }
 
     fn view(&self, id: &JobId) -> EntryView {
@@ -75,7 +77,7 @@ impl Queue {
     /// Empties the queue and enters `epoch` with claims closed. A repeat within one epoch keeps the
     /// fence counter: a fence is never issued twice.
     pub(super) fn reset(&mut self, epoch: i64) {
-        let counter = if self.epoch == Some(epoch) { self.counter } else { 0 };
+        let counter = if self.epoch == Some(epoch) && !mutant!(fences_anew_at_reset) { self.counter } else { 0 };
         *self = Self { epoch: Some(epoch), counter, ..Self::default() };
     }
 
@@ -126,7 +128,7 @@ impl Queue {
     }
 
     pub(super) fn push(&mut self, push: &Push, now: i64) -> Pushed {
-        if push.clean_until_ms == 0 {
+        if push.clean_until_ms == 0 && !mutant!(suspects_forgotten) {
             self.suspect_seq = self.suspect_seq.max(push.seq);
         }
         let mut answer = Pushed::Added;
@@ -140,12 +142,13 @@ impl Queue {
             answer = Pushed::Replaced;
             self.take_out(&push.id);
         }
+        let is_young = push.clean_until_ms >= now || (mutant!(clean_for_ever) && push.clean_until_ms > 0);
         let entry = Entry {
             seq: push.seq,
             job_type: push.job_type.clone(),
             priority: push.priority,
             score: push.score,
-            clean: push.clean_until_ms >= now && push.seq > self.suspect_seq,
+            clean: is_young && push.seq > self.suspect_seq,
             keyed: push.keyed,
             counters: push.counters,
             place: Place::Lane,
@@ -175,7 +178,9 @@ impl Queue {
     }
 
     pub(super) fn renew(&mut self, lease: &LeaseRef, deadline_ms: i64) -> bool {
-        let Some(entry) = self.entries.get_mut(&lease.id).filter(|entry| entry.is_held_by(lease)) else { return false };
+        let Some(entry) = self.entries.get_mut(&lease.id).filter(|entry| entry.is_held_by(lease)) else {
+            return mutant!(renewal_always_held);
+        };
         if let Place::Leased { deadline_ms: held, .. } = &mut entry.place {
             self.leases.remove(&(*held, lease.id.clone()));
             *held = deadline_ms;
@@ -202,10 +207,11 @@ impl Queue {
             }
             Release::Crash => {
                 entry.counters.crashes += 1;
+                entry.counters.attempts += u32::from(mutant!(crash_spends_attempt));
                 now
             }
         };
-        entry.clean = false;
+        entry.clean &= mutant!(return_stays_clean);
         self.put(lease.id.clone(), entry, due_at_ms, now);
         true
     }
@@ -236,7 +242,7 @@ impl Queue {
             {
                 return Removed::Leased(lease.node.clone());
             }
-            Some(entry) if entry.seq <= seq => {}
+            Some(entry) if entry.seq <= seq || mutant!(removal_of_any_life) => {}
             _ => return Removed::Absent,
         }
         match self.take_out(id).map(|entry| entry.place) {
@@ -305,7 +311,8 @@ impl Queue {
 
     /// The smallest entry of a lane, marked with the lane's place in the request.
     fn head(&self, lane: &TypeName, at: usize) -> Option<Reverse<(i64, JobId, usize)>> {
-        let (score, id) = self.lanes.get(lane)?.first()?;
+        let waiting = self.lanes.get(lane)?;
+        let (score, id) = if mutant!(order_lost) { waiting.last()? } else { waiting.first()? };
         Some(Reverse((*score, id.clone(), at)))
     }
 
@@ -353,7 +360,8 @@ impl Queue {
 
     /// Leases an entry that has left its lane, under a fresh fence.
     fn lease(&mut self, id: JobId, request: &ClaimRequest, now: i64) -> Option<Claim> {
-        let fence: Fence = self.epoch? * FENCE_COUNTERS + self.counter + 1;
+        let epoch = if mutant!(fence_without_epoch) { 1 } else { self.epoch? };
+        let fence: Fence = epoch * FENCE_COUNTERS + self.counter + 1;
         let entry = self.entries.get_mut(&id)?;
         self.counter += 1;
         self.ready[slot(entry.priority)] -= 1;
@@ -369,7 +377,7 @@ impl Queue {
             score: entry.score,
             fence,
             counters: entry.counters,
-            suspect: !entry.clean || entry.counters.deliveries > 1,
+            suspect: !entry.clean || (entry.counters.deliveries > 1 && !mutant!(return_stays_clean)),
             keyed: entry.keyed,
         })
     }

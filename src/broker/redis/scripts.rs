@@ -6,8 +6,7 @@
 
 use std::sync::LazyLock;
 
-/// What every script starts with, after its shebang.
-const LIBRARY: &str = include_str!("lua/lib/entry.lua");
+use crate::mutant::source;
 
 /// One script.
 #[derive(Debug)]
@@ -48,23 +47,23 @@ pub(super) struct Scripts {
 
 /// The table.
 pub(super) static SCRIPTS: LazyLock<Scripts> = LazyLock::new(|| Scripts {
-    admit: script("admit", 1, false, include_str!("lua/admit.lua")),
-    advance: script("advance", 1, false, include_str!("lua/advance.lua")),
-    claim: script("claim", 4, true, include_str!("lua/claim.lua")),
-    depth: script("depth", 5, true, include_str!("lua/depth.lua")),
-    enter: script("enter", 1, false, include_str!("lua/enter.lua")),
-    inspect: script("inspect", 2, false, include_str!("lua/inspect.lua")),
-    leases: script("leases", 3, false, include_str!("lua/leases.lua")),
-    open: script("open", 5, false, include_str!("lua/open.lua")),
-    pause: script("pause", 1, false, include_str!("lua/pause.lua")),
-    push: script("push", 5, false, include_str!("lua/push.lua")),
-    reap: script("reap", 4, false, include_str!("lua/reap.lua")),
-    remove: script("remove", 4, false, include_str!("lua/remove.lua")),
-    renew: script("renew", 3, false, include_str!("lua/renew.lua")),
-    reset: script("reset", 5, false, include_str!("lua/reset.lua")),
-    restore: script("restore", 4, false, include_str!("lua/restore.lua")),
-    scan: script("scan", 4, false, include_str!("lua/scan.lua")),
-    settle: script("settle", 4, false, include_str!("lua/settle.lua")),
+    admit: script("admit", 1, false, source!("lua/admit.lua")),
+    advance: script("advance", 1, false, source!("lua/advance.lua")),
+    claim: script("claim", 4, true, source!("lua/claim.lua")),
+    depth: script("depth", 5, true, source!("lua/depth.lua")),
+    enter: script("enter", 1, false, source!("lua/enter.lua")),
+    inspect: script("inspect", 2, false, source!("lua/inspect.lua")),
+    leases: script("leases", 3, false, source!("lua/leases.lua")),
+    open: script("open", 5, false, source!("lua/open.lua")),
+    pause: script("pause", 1, false, source!("lua/pause.lua")),
+    push: script("push", 5, false, source!("lua/push.lua")),
+    reap: script("reap", 4, false, source!("lua/reap.lua")),
+    remove: script("remove", 4, false, source!("lua/remove.lua")),
+    renew: script("renew", 3, false, source!("lua/renew.lua")),
+    reset: script("reset", 5, false, source!("lua/reset.lua")),
+    restore: script("restore", 4, false, source!("lua/restore.lua")),
+    scan: script("scan", 4, false, source!("lua/scan.lua")),
+    settle: script("settle", 4, false, source!("lua/settle.lua")),
 });
 
 impl Scripts {
@@ -92,10 +91,11 @@ impl Scripts {
     }
 }
 
-/// The shebang has to stay the first line, so the library goes in behind it.
+/// Puts a script together. The shebang has to stay the first line, so the library goes in behind it.
 fn script(name: &'static str, keys: usize, has_lanes: bool, source: &'static str) -> Script {
     let (shebang, body) = source.split_once('\n').unwrap_or((source, ""));
-    let text = format!("{shebang}\n{LIBRARY}\n{body}");
+    let library = source!("lua/lib/entry.lua");
+    let text = format!("{shebang}\n{library}\n{body}");
     let sha = redis::Script::new(&text).get_hash().to_owned();
     Script { name, keys, has_lanes, text, sha }
 }

@@ -9,6 +9,7 @@ use crate::job::{Counters, Fence, Seq};
 use crate::ledger::row::{self, Cells};
 use crate::ledger::settle::SettleSteps;
 use crate::ledger::{Confirm, Confirmed, Settlement};
+use crate::mutant::source;
 
 impl SettleSteps for Steps<'_> {
     async fn apply(&mut self, wave: &[&Settlement]) -> sqlx::Result<Vec<Seq>> {
@@ -17,7 +18,7 @@ impl SettleSteps for Steps<'_> {
         let counters =
             |of: fn(&Counters) -> u32| wave.iter().map(|settle| i64::from(of(&settle.counters))).collect::<Vec<_>>();
         let rests = || verdicts.iter().map(|verdict| verdict.as_ref().ok());
-        let rows = sqlx::query(include_str!("sql/settle.sql"))
+        let rows = sqlx::query(source!("sql/settle.sql"))
             .bind(wave.iter().map(|settle| settle.seq).collect::<Vec<_>>())
             .bind(wave.iter().map(|settle| settle.fence).collect::<Vec<_>>())
             .bind(rests().map(|rest| rest.map(|(state, ..)| state.name())).collect::<Vec<_>>())
@@ -53,7 +54,7 @@ pub(super) async fn confirm(
 ) -> sqlx::Result<()> {
     for wave in waves {
         let column = |of: fn(&Confirm) -> i64| wave.iter().map(|&at| of(&claims[at])).collect::<Vec<_>>();
-        let rows = sqlx::query(include_str!("sql/confirm.sql"))
+        let rows = sqlx::query(source!("sql/confirm.sql"))
             .bind(column(|claim| claim.seq))
             .bind(column(|claim| claim.fence))
             .bind(column(|claim| i64::from(claim.deliveries)))

@@ -14,6 +14,7 @@ use crate::job::{Fence, Seq, State};
 use crate::ledger::row::{self, Cells};
 use crate::ledger::settle::{SettleSteps, waves};
 use crate::ledger::{Confirm, Confirmed, Settlement};
+use crate::mutant::{mutant, source};
 
 static REST: LazyLock<Repeated> = LazyLock::new(|| Repeated::of(include_str!("sql/settle_rest.sql")));
 static RETRY: LazyLock<Repeated> = LazyLock::new(|| Repeated::of(include_str!("sql/settle_retry.sql")));
@@ -26,10 +27,15 @@ impl SettleSteps for Steps<'_> {
         if wave.is_empty() {
             return Ok(Vec::new());
         }
+        mutant!(late_result_wins => { self.overwrite(wave).await?; });
         let fences = self.fences(wave).await?;
         let (mut resting, mut retried): (Vec<Resting<'_>>, Vec<(&Settlement, Timestamp)>) = (Vec::new(), Vec::new());
         for &settle in wave {
-            let applies = |&(fence, settled): &(Fence, Fence)| fence <= settle.fence && settled < settle.fence;
+            let applies = |&(fence, settled): &(Fence, Fence)| {
+                let is_overtaken = fence > settle.fence && !mutant!(no_fence_check);
+                let is_settled = settled >= settle.fence && !mutant!(settled_twice);
+                !is_overtaken && !is_settled
+            };
             if fences.get(&settle.seq).is_some_and(applies) {
                 match row::verdict(&settle.verdict) {
                     Ok(rest) => resting.push((settle, rest)),
@@ -118,6 +124,16 @@ impl Steps<'_> {
     }
 }
 
+#[cfg(ganger_mutants)]
+impl Steps<'_> {
+    /// Late outcomes change rows at rest.
+    async fn overwrite(&mut self, wave: &[&Settlement]) -> sqlx::Result<()> {
+        const LATE: &str = "UPDATE finished SET state = 'succeeded' WHERE seq IN (SELECT value FROM json_each($1))";
+        let seqs: Vec<Seq> = wave.iter().map(|settle| settle.seq).collect();
+        sqlx::query(LATE).bind(json(&seqs)).execute(&mut *self.0).await.map(drop)
+    }
+}
+
 /// Confirms claims; answers in order.
 pub(super) async fn confirm(connection: &mut SqliteConnection, claims: &[Confirm]) -> sqlx::Result<Vec<Confirmed>> {
     let mut answers = vec![Confirmed::Void; claims.len()];
@@ -131,8 +147,7 @@ pub(super) async fn confirm(connection: &mut SqliteConnection, claims: &[Confirm
                 [claim.seq, claim.fence, deliveries, crashes, deferrals, claim.now.millis()]
             })
             .collect();
-        let written =
-            sqlx::query(include_str!("sql/confirm.sql")).bind(json(&asked)).fetch_all(&mut *connection).await?;
+        let written = sqlx::query(source!("sql/confirm.sql")).bind(json(&asked)).fetch_all(&mut *connection).await?;
         let seqs = written.iter().map(|row| row.try_get("seq")).collect::<sqlx::Result<Vec<Seq>>>()?;
         let rows = sqlx::query(include_str!("sql/live_jobs.sql")).bind(json(&seqs)).fetch_all(&mut *connection).await?;
         let mut jobs = rows.iter().map(row::job).collect::<sqlx::Result<Vec<_>>>()?;
