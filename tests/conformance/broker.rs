@@ -231,6 +231,16 @@ async fn a_push_that_comes_after_a_suspect_one_of_its_life_is_suspect_too(f: Fix
     assert_eq!(suspects, [(7, true), (6, true), (8, false)]);
 }
 
+async fn a_push_that_comes_after_its_removal_is_suspect(f: Fixture) {
+    let clean = f.now().await + HOUR;
+    assert_eq!(f.broker.remove(&queue(), &[(JobId::stored("a"), 7)], Which::Any).await.unwrap(), [Removed::Absent]);
+    let push = |name, seq| Push { seq, clean_until_ms: clean, ..f.entry(name, "fast", 1) };
+    f.push(&[push("a", 7), push("b", 8)]).await;
+    let claims = f.claim(&["fast"], 2).await.claims;
+    let suspects: Vec<(i64, bool)> = claims.iter().map(|claim| (claim.seq, claim.suspect)).collect();
+    assert_eq!(suspects, [(7, true), (8, false)]);
+}
+
 async fn every_way_back_makes_an_entry_suspect(f: Fixture) {
     let clean = f.now().await + HOUR;
     let releases = [Release::Retry { due_at_ms: 1 }, Release::Defer { due_at_ms: None }, Release::Crash];
@@ -577,6 +587,7 @@ on_every_broker! {
     fences_grow_strictly_across_claims_resets_and_repeated_resets
     only_a_first_delivery_before_its_stamp_is_clean
     a_push_that_comes_after_a_suspect_one_of_its_life_is_suspect_too
+    a_push_that_comes_after_its_removal_is_suspect
     every_way_back_makes_an_entry_suspect
     a_repeated_push_changes_nothing_and_a_newer_life_replaces
     one_push_may_name_an_id_several_times

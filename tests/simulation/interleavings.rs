@@ -193,7 +193,7 @@ async fn a_node_stopped_before_the_answer_to_its_commit_does_not_run_again_what_
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_node_stopped_before_the_answer_to_its_commit_does_not_run_what_was_cancelled() {
+async fn an_answer_that_comes_late_does_not_run_what_was_cancelled_meanwhile() {
     let world = world();
     let (first, engine) = node(&world).await;
     let (second, other) = node(&world).await;
@@ -202,18 +202,34 @@ async fn a_node_stopped_before_the_answer_to_its_commit_does_not_run_what_was_ca
         send(&engine, submit(Some("a"), &["ok:10"], false)).await.map(drop).unwrap_or_default();
     }]);
     hold.reached().await;
-    first.site.freeze(true);
-    // Whoever has given the id need not wait for the answer. Nobody pushes what is at rest, so nothing but the
-    // age of the commit tells the late push from a fresh one.
+    // Whoever has given the id need not wait for the answer. The broker that heard of the cancel is lost, and what
+    // is at rest is not in its rebuild: nothing but the age of the commit tells the late push from a fresh one.
     let id = JobId::stored("a");
     assert_eq!(other.cancel(&id).await.unwrap().state, State::Cancelled);
+    world.restart_broker(None);
     tokio::time::sleep(Duration::from_secs(20)).await;
     // Only the node that has the payload at hand would not look at the row.
     second.crash();
-    first.site.freeze(false);
     hold.release();
     nothing_is_left(&world).await;
     assert_eq!(runs(&world), [], "the late push ran it");
+    drop(accepting);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_push_that_is_under_way_does_not_run_what_was_cancelled() {
+    let world = world();
+    let (first, engine) = node(&world).await;
+    let hold = first.site.hold_before("broker.push");
+    let cancelling = engine.clone();
+    let accepting = tokio::task::JoinSet::from_iter([async move {
+        send(&engine, submit(Some("a"), &["ok:10"], false)).await.map(drop).unwrap_or_default();
+    }]);
+    hold.reached().await;
+    assert_eq!(cancelling.cancel(&JobId::stored("a")).await.unwrap().state, State::Cancelled);
+    hold.release();
+    nothing_is_left(&world).await;
+    assert_eq!(runs(&world), [], "the push ran it");
     drop(accepting);
 }
 
@@ -233,6 +249,9 @@ async fn a_commit_that_is_repeated_does_not_run_what_was_cancelled_meanwhile() {
     let known = send(&other, keyed()).await.unwrap();
     assert_eq!(known.fate, Fate::Active);
     assert_eq!(other.cancel(&known.id).await.unwrap().state, State::Cancelled);
+    // What the broker heard of the cancel is lost.
+    world.restart_broker(None);
+    tokio::time::sleep(Duration::from_secs(2)).await;
     second.crash();
     repeat.release();
     nothing_is_left(&world).await;

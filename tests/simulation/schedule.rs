@@ -9,6 +9,7 @@ use ganger::broker::memory::Snapshot;
 use ganger::history::{self, Drained, Part};
 use ganger::job::JobId;
 use ganger::service::lock;
+use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use crate::clients::{self, Client};
@@ -79,8 +80,9 @@ pub async fn play(world: &Arc<World>, dice: &Dice) -> bool {
         world.story.fault(Part::Clock, "no two clocks agree", time + REST);
     }
     let tries = dice.range(1, 3);
+    let mut working = JoinSet::new();
     for client in clients::some(world, dice, tries) {
-        world.tasks.spawn(client.work(time));
+        working.spawn(client.work(time));
     }
     let director = Director::new(world, dice.part());
     let end = Instant::now() + time;
@@ -89,6 +91,10 @@ pub async fn play(world: &Arc<World>, dice: &Dice) -> bool {
         director.strike().await;
     }
     director.heal().await;
+    // Whoever still repeats a submit may bring another job.
+    while let Some(ended) = working.join_next().await {
+        ended.expect("a client does not panic");
+    }
     let nurse = clients::some(world, dice, 1).remove(0);
     rest(world, &nurse).await
 }

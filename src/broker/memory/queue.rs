@@ -29,7 +29,7 @@ pub(super) struct Queue {
     /// Whether claims are open.
     pub(super) open: bool,
     counter: i64,
-    /// The highest life that was ever pushed as suspect.
+    /// The highest life that was ever pushed as suspect, or was not there when it was to be removed.
     suspect_seq: Seq,
     paused: BTreeSet<Option<TypeName>>,
     entries: HashMap<JobId, Entry>,
@@ -243,7 +243,11 @@ impl Queue {
                 return Removed::Leased(lease.node.clone());
             }
             Some(entry) if entry.seq <= seq || mutant!(removal_of_any_life) => {}
-            _ => return Removed::Absent,
+            Some(_later_life) => return Removed::Absent,
+            None => {
+                self.suspect_seq = self.suspect_seq.max(if mutant!(suspects_forgotten) { 0 } else { seq });
+                return Removed::Absent;
+            }
         }
         match self.take_out(id).map(|entry| entry.place) {
             Some(Place::Leased { lease, .. }) => Removed::Leased(lease.node),

@@ -1,7 +1,8 @@
 #!lua flags=allow-oom
 -- remove.lua
 -- Takes entries out, waiting or (if asked) leased, unless they belong to a later life than asked, with
--- their result and a lock of ours. Keys of lanes, locks and results are computed from the prefix; they share the slot
+-- their result and a lock of ours. What is not there may be on its way: a later push of that life, or of one
+-- below, enters suspect. Keys of lanes, locks and results are computed from the prefix; they share the slot
 -- of the declared keys.
 --
 -- Move: scheduled -> absent
@@ -26,7 +27,8 @@ local keys = { ctl = KEYS[1], later = KEYS[2], leases = KEYS[3], jobs = KEYS[4],
 local leased_too = ARGV[3] == '1'
 local FIRST, WIDTH = 4, 2
 
-local found_epoch = redis.call('HGET', keys.ctl, 'epoch')
+local control = redis.call('HMGET', keys.ctl, 'epoch', 'suspect_seq')
+local found_epoch, suspect_seq = control[1], tonumber(control[2] or '0')
 if found_epoch ~= epoch then
   return wrong_epoch(found_epoch)
 end
@@ -38,6 +40,7 @@ end
 local raws = read_all(keys.jobs, ids)
 local reply, removed = { digits(server_ms()) }, {}
 local writes = new_writes()
+local known_suspect_seq = suspect_seq
 
 local function remove(id, raw, seq)
   local entry = raw and not removed[id] and read_entry(raw)
@@ -49,6 +52,7 @@ local function remove(id, raw, seq)
   end
   redis.call('DEL', prefix .. 'job_result:' .. id)
   if not entry then
+    suspect_seq = math.max(suspect_seq, tonumber(seq))
     return 'absent'
   end
   removed[id] = true
@@ -67,4 +71,7 @@ for at, id in ipairs(ids) do
   reply[at + 1] = remove(id, raws[at], ARGV[FIRST + (at - 1) * WIDTH + 1])
 end
 flush(writes, keys)
+if suspect_seq > known_suspect_seq then
+  redis.call('HSET', keys.ctl, 'suspect_seq', digits(suspect_seq))
+end
 return reply
