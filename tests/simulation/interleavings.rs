@@ -193,6 +193,52 @@ async fn a_node_stopped_before_the_answer_to_its_commit_does_not_run_again_what_
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_node_that_starts_while_another_is_about_to_push_does_not_make_a_job_run_twice() {
+    let world = world();
+    let (first, engine) = node(&world).await;
+    let hold = first.site.hold_before("broker.push");
+    let accepting = tokio::task::JoinSet::from_iter([async move {
+        send(&engine, submit(Some("a"), &["ok:10"], false)).await.map(drop).unwrap_or_default();
+    }]);
+    hold.reached().await;
+    // It looks for entries that a node which was killed may not have pushed.
+    let (_second, _) = node(&world).await;
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    hold.release();
+    at_rest(&world, &JobId::stored("a")).await;
+    nothing_is_left(&world).await;
+    assert_eq!(runs(&world).len(), 1, "the late push ran it again");
+    drop(accepting);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_push_that_comes_late_does_not_run_again_what_its_repeat_has_finished() {
+    let world = world();
+    let (node, engine) = node(&world).await;
+    node.site.come_late("broker.push", Duration::from_secs(3));
+    let id = send(&engine, submit(None, &["ok:10"], false)).await.unwrap().id;
+    at_rest(&world, &id).await;
+    assert!(world.clock.elapsed_ms() < 5_000, "the first push is still on its way");
+    nothing_is_left(&world).await;
+    assert_eq!(runs(&world).len(), 1, "the late push ran it again");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_node_whose_clock_is_slow_does_not_make_poison_of_what_is_due() {
+    let world = world();
+    let (first, engine) = node(&world).await;
+    let id = send(&engine, submit(None, &["defer:10:8000", "ok:10"], false)).await.unwrap().id;
+    started(&world, 1).await;
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    first.leave(Duration::from_secs(1)).await;
+    let (second, _) = node(&world).await;
+    second.site.clock.skew(-5_000);
+    let job = at_rest(&world, &id).await;
+    assert_eq!(job.rest.as_ref().unwrap().state, State::Succeeded, "{:?}", job.error);
+    assert!(job.counters.deliveries < 10, "it was claimed {} times", job.counters.deliveries);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_retry_after_a_cancel_is_not_touched_by_the_slow_first_run() {
     let world = world();
     let (_node, engine) = node(&world).await;

@@ -328,6 +328,7 @@ fn a_job_whose_commit_was_repeated_is_not_taken_for_fresh() {
         let one = scene.node().await;
         one.site.lose_answer("ledger.commit");
         let engine = one.engine().unwrap();
+        #[expect(clippy::disallowed_methods, reason = "it is awaited below")]
         let submitted = tokio::spawn(async move { engine.submit(vec![job(&["ok:10"], 0)]).await.remove(0) });
         while scene.world.ledger.store().live.is_empty() {
             sleep(Duration::from_millis(1)).await;

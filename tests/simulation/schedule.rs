@@ -104,9 +104,10 @@ struct Director {
 
 impl Director {
     fn new(world: &Arc<World>, dice: Dice) -> Self {
-        let mut faults: Vec<Fault> = FAULTS.iter().copied().filter(|_| dice.happens(0.35)).collect();
-        if faults.is_empty() {
-            faults.push(Fault::Kill);
+        let mut faults: Vec<Fault> = FAULTS.iter().copied().filter(|_| dice.happens(0.3)).collect();
+        // Bad wires make every other fault worse.
+        if faults.is_empty() || dice.happens(0.4) {
+            faults.push(Fault::Flaky);
         }
         Self { world: world.clone(), dice, faults, snapshot: std::sync::Mutex::default() }
     }
@@ -265,12 +266,12 @@ impl Director {
     /// The wires of one node, or of all, become bad.
     fn flaky(&self, node: Option<&Node>) {
         let (world, dice) = (&self.world, &self.dice);
-        let share = || if dice.happens(0.5) { 0.0 } else { dice.ms(0, 400).as_secs_f64() };
+        let share = || if dice.happens(0.4) { 0.0 } else { dice.ms(20, 500).as_secs_f64() };
         let draw = || Weather {
             away: false,
             before: share(),
             after: share(),
-            late: share() / 2.0,
+            late: share(),
             way_ms: *dice.pick(&[2, 2, 50, 1_000, 4_000]).unwrap(),
         };
         let nodes = match node {
