@@ -295,6 +295,10 @@ impl<'h> Walk<'h> {
 
     fn delay_after(&mut self, before: &RunSeen, run: &RunSeen) {
         let Some((_, ended, end)) = &before.end else { return };
+        if self.faults.answer_lost(before.at, *ended) {
+            // A call that was held on its way may arrive when its caller has long counted it as failed.
+            return;
+        }
         let asked = micros(end.retry_after_ms);
         let retried = run.seen.attempt == before.seen.attempt.saturating_add(1);
         let (least, most) = match (end.outcome, self.facts) {
