@@ -8,7 +8,7 @@ use tokio::time::Instant;
 
 use crate::broker::Broker;
 use crate::broker::memory::MemoryBroker;
-use crate::broker::redis::{RedisBroker, RedisParams};
+use crate::broker::redis::{self, RedisBroker, RedisParams};
 use crate::clock::Clock;
 use crate::config::{Config, HandlersConfig, LedgerConfig};
 use crate::engine::Setup;
@@ -69,6 +69,11 @@ async fn open(config: &Config, migrate: bool, clock: Arc<dyn Clock>) -> Result<A
 /// A pool of the size that was configured.
 pub(super) fn postgres_params(pool_size: usize, timeout_ms: u64) -> PostgresParams {
     PostgresParams { pool_size: u32::try_from(pool_size).unwrap_or(u32::MAX), timeout_ms }
+}
+
+/// What is wrong with a URL of Redis, for the configuration, which names no adapter.
+pub(super) fn check_redis_url(url: &str) -> Result<(), String> {
+    redis::check_url(url)
 }
 
 /// Makes the broker; a Redis one gets its subscriber and the watch over its memory as services.

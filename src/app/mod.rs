@@ -48,7 +48,7 @@ impl ServeOptions {
             redis_url: self.redis_url.clone(),
             database_url: self.database_url.clone(),
         };
-        Config::load(&Sources::of_process(&self.configs, flags)).map_err(Failure::from)
+        Config::load(&Sources::of_process(&self.configs, flags, adapters::check_redis_url)).map_err(Failure::from)
     }
 }
 

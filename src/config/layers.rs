@@ -54,12 +54,17 @@ pub struct Sources {
     pub environment: Vec<(String, String)>,
     /// Flags.
     pub flags: Flags,
+    /// What is wrong with a URL of Redis, as its adapter sees it, which is not named here. `None` takes any.
+    pub check_redis_url: Option<UrlCheck>,
 }
+
+/// Says what is wrong with a URL, without its secrets.
+pub type UrlCheck = fn(&str) -> Result<(), String>;
 
 impl Sources {
     /// Files and flags, with the process's own environment.
     #[must_use]
-    pub fn of_process(files: &[PathBuf], flags: Flags) -> Self {
+    pub fn of_process(files: &[PathBuf], flags: Flags, check_redis_url: UrlCheck) -> Self {
         let text = |(name, value): (std::ffi::OsString, std::ffi::OsString)| {
             Some((name.into_string().ok()?, value.to_string_lossy().into_owned()))
         };
@@ -67,6 +72,7 @@ impl Sources {
             files: files.iter().cloned().map(ConfigFile::Path).collect(),
             environment: std::env::vars_os().filter_map(text).collect(),
             flags,
+            check_redis_url: Some(check_redis_url),
         }
     }
 

@@ -21,7 +21,7 @@ use std::path::PathBuf;
 use crate::job::TypeName;
 use crate::policy::catalog::Catalog;
 
-pub use layers::{ConfigFile, Flags, Sources};
+pub use layers::{ConfigFile, Flags, Sources, UrlCheck};
 pub use problem::{ConfigErrors, Problem};
 pub use secret::{SecretText, SecretUrl};
 pub use show::show;
@@ -320,7 +320,7 @@ impl Config {
     pub fn load(sources: &Sources) -> Result<Self, ConfigErrors> {
         let tree = layers::merged(sources).map_err(ConfigErrors)?;
         let context = reader::Context::new(sources.credentials_directory());
-        let config = sections::read(&context.root(&tree), Effective(tree.clone()));
+        let config = sections::read(&context.root(&tree), Effective(tree.clone()), sources.check_redis_url);
         match (config, context.into_problems()) {
             (Some(config), problems) if problems.is_empty() => Ok(config),
             (_, problems) => Err(ConfigErrors(problems)),

@@ -61,7 +61,7 @@ pub(super) fn without_password(text: &str) -> String {
     let Ok(mut url) = url::Url::parse(text) else {
         return if text.contains('@') || text.contains('?') { MASK.to_owned() } else { text.to_owned() };
     };
-    let is_secret = |key: &str| matches!(key, "password" | "pass" | "token" | "secret" | "key");
+    let is_secret = |key: &str| matches!(key, "pass" | "token" | "secret" | "key") || key.ends_with("password");
     let asked: Vec<(String, String)> = url.query_pairs().into_owned().collect();
     let in_query = asked.iter().any(|(key, _)| is_secret(key));
     if url.password().is_none() && !in_query {
@@ -89,6 +89,9 @@ mod tests {
             "rediss://:hunter2@cache:6380/0",
             "postgres://db/jobs?user=ganger&password=hunter2",
             "not a url@hunter2",
+            "redis+sentinel://:hunter2@a:1,b:2/jobs",
+            "redis+sentinel://a:1/jobs?sentinel_password=hunter2",
+            "redis+sentinel://a:1,b:2/jobs?sentinel_password=hunter2",
         ] {
             assert!(!shown(secret).contains("hunter2"), "{}", shown(secret));
         }

@@ -12,7 +12,7 @@ use super::{
     ALLOW_WITHOUT_AUTH, AuthConfig, AuthToken, BreakersConfig, Config, DURATION_MS_MAX, Effective, HandlersConfig,
     LeaseConfig, LedgerConfig, LimitsConfig, LockConfig, LogFormat, LoggingConfig, McpServer, RedisConfig,
     ResultCacheConfig, RetentionConfig, Role, ServerConfig, SheddingConfig, SheddingMode, ShutdownConfig,
-    StartupConfig, catalog,
+    StartupConfig, UrlCheck, catalog,
 };
 
 /// A request, a payload or a result above this would not fit the daemon's memory beside others: 1 GiB.
@@ -29,7 +29,7 @@ const AGE_S_MAX: u64 = 10 * 366 * 86_400;
 const SHED_LEVEL_MAX: u8 = 5;
 
 /// Reads everything. `None` only where a problem was noted.
-pub(super) fn read(root: &Section<'_>, effective: Effective) -> Option<Config> {
+pub(super) fn read(root: &Section<'_>, effective: Effective, check_redis_url: Option<UrlCheck>) -> Option<Config> {
     // Read by the layers already, which need it before they merge.
     root.flag("inherit_defaults");
     let mcp_servers = mcp_servers(root);
@@ -37,7 +37,7 @@ pub(super) fn read(root: &Section<'_>, effective: Effective) -> Option<Config> {
     let catalogued = catalog::read(root, &names);
     let auth = auth(&root.table("auth"));
     let server = server(&root.table("server"), &auth);
-    let redis = redis(&root.table("redis"));
+    let redis = redis(&root.table("redis"), check_redis_url);
     let data_dir = server.as_ref().map(|server| server.data_dir.clone()).unwrap_or_default();
     let ledger = ledger(&root.table("ledger"), &data_dir);
     footing(root, redis.as_ref(), ledger.as_ref());
@@ -134,7 +134,7 @@ fn address(text: &str) -> Option<SocketAddr> {
     text.parse().ok()
 }
 
-fn redis(section: &Section<'_>) -> Option<RedisConfig> {
+fn redis(section: &Section<'_>, check_url: Option<UrlCheck>) -> Option<RedisConfig> {
     let url = section.secret("url", "url_file");
     let key_prefix = section.text("key_prefix");
     // Braces would move the hash tag that keeps a queue's keys in one cluster slot.
@@ -146,10 +146,8 @@ fn redis(section: &Section<'_>) -> Option<RedisConfig> {
     let full_at = section.number("full_at", 0.0, 1.0);
     section.finish();
     let url = url?;
-    let scheme = url::Url::parse(url.expose()).map(|url| url.scheme().to_owned()).unwrap_or_default();
-    if !matches!(scheme.as_str(), "redis" | "rediss" | "unix" | "redis+unix") {
-        let key = if section.has("url") { "url" } else { "url_file" };
-        section.problem(key, "expected redis://HOST:PORT/DB, rediss://HOST:PORT/DB or unix:///PATH");
+    if let Some(Err(reason)) = check_url.map(|check| check(url.expose())) {
+        section.problem(if section.has("url") { "url" } else { "url_file" }, reason);
     }
     Some(RedisConfig { url: SecretUrl::new(url.expose().to_owned()), key_prefix, timeout_ms, pool_size, full_at })
 }

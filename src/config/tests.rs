@@ -7,6 +7,7 @@ use crate::policy::retry::Backoff;
 
 fn sources(text: &str, environment: &[(&str, &str)]) -> Sources {
     Sources {
+        check_redis_url: Some(|url| url.contains("://").then_some(()).ok_or_else(|| "is no URL".to_owned())),
         files: vec![ConfigFile::Text { name: "test.toml".into(), text: text.into() }],
         environment: environment.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect(),
         flags: Flags::default(),
@@ -253,6 +254,8 @@ fn there_are_two_footings_only() {
     assert!(told.starts_with("redis.url") && told.contains("ledger.url"), "{told}");
     let told = problems(postgres);
     assert!(told.starts_with("ledger.url") && told.contains("redis.url"), "{told}");
+    let told = problems(&format!("redis.url = 'cache:6379'\n{postgres}"));
+    assert!(told.starts_with("redis.url") && told.contains("is no URL"), "{told}");
     let config = load(&format!("{redis}{postgres}")).unwrap();
     assert!(matches!(config.ledger, LedgerConfig::Postgres { .. }) && config.redis.is_some());
     assert!(!format!("{config:?}").contains("hunter2"));

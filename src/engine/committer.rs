@@ -25,6 +25,9 @@ use super::settlement::{After, Outcome};
 
 /// Rows that one commit takes: large enough to pay for the fsync, small enough to answer soon.
 const ROWS_MAX: usize = 2_000;
+/// Bytes of payloads and results after which a commit takes no further ticket: the store's log has to hold
+/// a commit whole.
+const BYTES_MAX: usize = 16 << 20;
 /// The pauses before a commit whose effect is unknown is repeated; then its callers are told so.
 const UNKNOWN_PAUSES_MS: [u64; 3] = [100, 300, 900];
 /// The pause after a failed commit of outcomes: short at first, a second at most.
@@ -62,6 +65,7 @@ struct Work {
     accepts: Vec<NewJob>,
     callers: Callers,
     outcomes: Vec<Outcome>,
+    bytes: usize,
 }
 
 /// Commits until `stop` has fired and every ticket is done.
@@ -78,6 +82,7 @@ pub(super) async fn run(core: Arc<Core>, tickets: Tickets, stop: CancellationTok
         let (answers, unsettled) = resolve(&core, accepts, std::mem::take(&mut work.outcomes)).await;
         pusher::answer_after_push(&core, Replies { callers: std::mem::take(&mut work.callers), answers }).await;
         failures = if unsettled.is_empty() { 0 } else { failures + 1 };
+        work.bytes = unsettled.iter().map(Outcome::result_bytes).sum();
         work.outcomes = unsettled;
         if failures > 0 {
             if stop.is_cancelled() {
@@ -113,7 +118,7 @@ async fn gather(tickets: &Tickets, stop: &CancellationToken, work: &mut Work) ->
             Err(_held) => return true,
         }
     };
-    while work.accepts.len() + work.outcomes.len() < ROWS_MAX {
+    while work.accepts.len() + work.outcomes.len() < ROWS_MAX && work.bytes < BYTES_MAX {
         match tickets.try_recv() {
             Ok(ticket) => add(work, ticket),
             Err(_none_there) => break,
@@ -125,10 +130,14 @@ async fn gather(tickets: &Tickets, stop: &CancellationToken, work: &mut Work) ->
 fn add(work: &mut Work, ticket: Ticket) {
     match ticket {
         Ticket::Accept { jobs, answer } => {
+            work.bytes += jobs.iter().map(|job| job.payload.len()).sum::<usize>();
             work.callers.push((jobs.len(), answer));
             work.accepts.extend(jobs);
         }
-        Ticket::Settle(outcome) => work.outcomes.push(*outcome),
+        Ticket::Settle(outcome) => {
+            work.bytes += outcome.result_bytes();
+            work.outcomes.push(*outcome);
+        }
     }
 }
 
@@ -172,6 +181,8 @@ fn resolve(
             match core.ledger.commit(&batch).await {
                 Ok(answer) => {
                     core.session.ledger_answered();
+                    let kept = batch.settles.iter().zip(&afters).filter_map(|(settle, after)| after.kept_bytes(settle));
+                    core.growth.note(kept);
                     metrics::committed(started.elapsed().as_secs_f64(), batch.accepts.len(), batch.settles.len());
                     let fresh = if mutant!(stamp_after_commit) { pusher::clean_until_ms(core) } else { clean_until_ms };
                     let clean_until_ms = if repeats > 0 && !mutant!(repeat_is_clean) { 0 } else { fresh };

@@ -37,6 +37,7 @@ use super::leases::Leases;
 use super::membership::Membership;
 use super::payloads::Payloads;
 use super::pusher::PushOrder;
+use super::retention::Growth;
 use super::running::Running;
 use super::session::Session;
 use super::settler::Ending;
@@ -115,6 +116,7 @@ pub(super) struct Core {
     pub(super) waiters: Waiters,
     pub(super) session: Session,
     pub(super) figures: Figures,
+    pub(super) growth: Growth,
     pub(super) membership: Membership,
     pub(super) leases: Leases,
     pub(super) sweep: Sweep,

@@ -17,6 +17,7 @@ mod pusher;
 mod queries;
 mod rebuild;
 mod refusal;
+mod retention;
 mod running;
 mod session;
 mod settlement;
@@ -125,6 +126,7 @@ impl Engine {
             waiters: waiters::Waiters::default(),
             session: session::Session::new(),
             figures: figures::Figures::default(),
+            growth: retention::Growth::default(),
             phase: supervisor.phase(),
         });
         let engine = Self { core, supervisor, pools: Arc::default() };
@@ -151,7 +153,7 @@ impl Engine {
         engine.service("heartbeat", membership::run);
         engine.service("sweep", sweep::run);
         engine.service("late-jobs", upkeep::late_jobs);
-        engine.service("retention", upkeep::retention);
+        engine.service("retention", retention::run);
         engine.service("sampler", upkeep::samples);
         engine.start_pools();
         engine

@@ -41,11 +41,18 @@ pub(super) struct After {
     release: Release,
     /// The error class of a finished run; `None` when no finished run lies behind the outcome.
     attempt: Option<String>,
+    /// The bytes of its payload.
+    payload_bytes: usize,
 }
 
 impl Outcome {
     pub(super) fn into_parts(self) -> (Settlement, After) {
         (self.settlement, self.after)
+    }
+
+    /// The bytes of its result.
+    pub(super) fn result_bytes(&self) -> usize {
+        self.settlement.result_bytes()
     }
 
     pub(super) fn from_parts((settlement, after): (Settlement, After)) -> Self {
@@ -54,6 +61,12 @@ impl Outcome {
 }
 
 impl After {
+    /// The bytes of payload and result that its job is kept with from now on; `None` when it stays live.
+    pub(super) fn kept_bytes(&self, settlement: &Settlement) -> Option<usize> {
+        let at_rest = matches!(settlement.verdict, Verdict::Rest { .. });
+        at_rest.then(|| self.payload_bytes + settlement.result_bytes())
+    }
+
     /// What the settler does once the ledger has answered.
     pub(super) fn ending(self, settlement: &Settlement, settled: &Settled) -> Ending {
         let recorded = *settled != Settled::Stale;
@@ -100,7 +113,12 @@ impl Core {
     pub(super) async fn rest_unrun(&self, run: &Arc<Run>, job: &Job, counters: Counters, state: State, why: Failure) {
         let verdict = Verdict::Rest { state, result: None, finished_at: self.clock.now() };
         let settlement = without_run(run, job, verdict, counters, Some(why));
-        let after = After { run: run.clone(), release: Release::Done { result: None }, attempt: None };
+        let after = After {
+            run: run.clone(),
+            release: Release::Done { result: None },
+            attempt: None,
+            payload_bytes: job.spec.payload.len(),
+        };
         self.hand_over(Outcome { settlement, after }).await;
     }
 
@@ -153,7 +171,12 @@ impl Core {
         let attempts = attempts + u32::from(mutant!(attempt_on_drain));
         let counters = Counters { attempts, deferrals, ..facts.counters };
         let settlement = without_run(run, job, Verdict::Retry { due_at }, counters, job.error.clone());
-        let after = After { run: run.clone(), release: Release::Defer { due_at_ms }, attempt: None };
+        let after = After {
+            run: run.clone(),
+            release: Release::Defer { due_at_ms },
+            attempt: None,
+            payload_bytes: job.spec.payload.len(),
+        };
         self.hand_over(Outcome { settlement, after }).await;
     }
 
@@ -220,7 +243,11 @@ impl Core {
             keyed: run.keyed,
             children: judged.children,
         };
-        self.hand_over(Outcome { settlement, after: After { run: run.clone(), release, attempt: Some(class) } }).await;
+        self.hand_over(Outcome {
+            settlement,
+            after: After { run: run.clone(), release, attempt: Some(class), payload_bytes: job.spec.payload.len() },
+        })
+        .await;
     }
 }
 

@@ -1,4 +1,4 @@
-//! Upkeep: late jobs, retention, figures.
+//! Upkeep: late jobs, figures.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,12 +19,6 @@ use super::{control, pusher, queries};
 const LATE_PERIOD: Duration = Duration::from_secs(1);
 /// Late jobs of one type that are brought to rest in one step.
 const LATE_MAX: u32 = 500;
-/// Between two passes of retention.
-const RETAIN_PERIOD: Duration = Duration::from_secs(30);
-/// The pause between two steps of one pass, so that retention never crowds out work.
-const RETAIN_PAUSE: Duration = Duration::from_millis(50);
-/// The term that lets one node at a time do retention.
-const RETAIN_TERM: &str = "retention";
 /// Between two looks at the queues for the metrics.
 const SAMPLE_PERIOD: Duration = Duration::from_secs(2);
 
@@ -61,34 +55,6 @@ async fn rest_late(core: &Core, known: &JobType, sla_ms: u64) -> Result<(), supe
         tracing::warn!(count, "{count} jobs of type {} were too late to start and are {state}", known.name);
     }
     Ok(())
-}
-
-/// Drops what retention no longer covers, until `stop`; one node at a time.
-pub(super) async fn retention(core: Arc<Core>, stop: CancellationToken) {
-    let never = Notify::new();
-    periodic(RETAIN_PERIOD, &core.chance, &never, &stop, || retain(&core)).await;
-}
-
-async fn retain(core: &Core) {
-    let period_ms = i64::try_from(RETAIN_PERIOD.as_millis()).unwrap_or(i64::MAX);
-    loop {
-        match core.ledger.take_term(RETAIN_TERM, &core.params.node, 2 * period_ms).await {
-            Ok(true) => {}
-            Ok(false) => return,
-            Err(error) => return core.session.ledger_failed(&error),
-        }
-        match core.ledger.retain(core.params.retention, core.clock.now()).await {
-            Ok(dropped) => {
-                metrics::retention_dropped(dropped.jobs, dropped.keys);
-                if !dropped.more {
-                    return;
-                }
-            }
-            Err(error) if error.is_transient() => return core.session.ledger_failed(&error),
-            Err(error) => return tracing::error!("Retention failed: {error}"),
-        }
-        tokio::time::sleep(RETAIN_PAUSE).await;
-    }
 }
 
 /// Shows the queues, rates and sizes, until `stop`.

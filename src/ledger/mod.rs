@@ -93,6 +93,17 @@ pub struct Settlement {
     pub children: Vec<NewJob>,
 }
 
+impl Settlement {
+    /// The bytes of its result; 0 when it has none.
+    #[must_use]
+    pub fn result_bytes(&self) -> usize {
+        match &self.verdict {
+            Verdict::Rest { result: Some(result), .. } => result.len(),
+            Verdict::Rest { .. } | Verdict::Retry { .. } => 0,
+        }
+    }
+}
+
 /// What a settlement does to the live row.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Verdict {

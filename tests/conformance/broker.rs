@@ -1,18 +1,22 @@
 //! What every broker promises, run on every broker.
 //!
 //! A promise is an async function over a [`Fixture`]; the macro at the end makes it a test on the
-//! in-process broker and one on a real Redis.
+//! in-process broker, one on a real Redis and one on a real Redis Cluster.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "helpers of tests fail the test")]
 
+#[path = "broker/cluster.rs"]
+mod cluster;
 #[path = "broker/fixture.rs"]
-mod fixture;
+pub(crate) mod fixture;
 #[path = "broker/order.rs"]
 mod order;
 #[path = "broker/real_redis.rs"]
 mod real_redis;
 #[path = "broker/scripts.rs"]
 mod scripts;
+#[path = "broker/sentinel.rs"]
+mod sentinel;
 #[path = "broker/walk.rs"]
 mod walk;
 
@@ -531,6 +535,12 @@ macro_rules! on_every_broker {
             $(#[tokio::test]
             async fn $promise() {
                 super::$promise(super::Fixture::redis().await).await;
+            })+
+        }
+        mod redis_cluster {
+            $(#[tokio::test]
+            async fn $promise() {
+                super::$promise(super::Fixture::cluster().await).await;
             })+
         }
     };

@@ -3,12 +3,13 @@
 
 mod accepting;
 mod alike;
+mod bounds;
 
 mod faults;
 mod keeping;
 mod orders;
 mod settling;
-mod shared;
+pub(crate) mod shared;
 mod speed;
 
 use std::sync::Arc;

@@ -30,9 +30,11 @@ macro_rules! on_both_footings {
 }
 
 mod bad_input;
+mod bounds;
 mod control;
 mod crash;
 mod examples;
+mod footings;
 mod full_disk;
 mod handlers;
 mod idempotency;

@@ -9,9 +9,11 @@
     reason = "each test binary uses its own part of the harness"
 )]
 
+pub mod cluster;
 pub mod daemon;
 pub mod model_ledger;
 pub mod postgres;
 pub mod proxy;
 pub mod redis;
+pub mod sentinel;
 pub mod wait;

@@ -38,6 +38,12 @@ rm -rf -- "$1"
 pub struct Options {
     /// Whether it writes an append-only file, and so survives a kill with its data.
     pub appendonly: bool,
+    /// The password that it asks for, and that it gives its master.
+    pub password: Option<String>,
+    /// Whether it is a node of a cluster.
+    pub cluster: bool,
+    /// The text of its configuration file, for a Sentinel.
+    pub sentinel: Option<String>,
     /// Further settings, as on its command line without the dashes.
     pub settings: Vec<(String, String)>,
 }
@@ -55,6 +61,7 @@ impl Options {
 #[derive(Debug)]
 pub struct Redis {
     port: u16,
+    bus_port: u16,
     folder: PathBuf,
     options: Options,
     server: Option<Child>,
@@ -84,20 +91,60 @@ impl Redis {
             .spawn()
             .expect("a shell as watchdog");
         let leash = watchdog.stdin.take();
-        let mut redis = Self { port: free_port(), folder, options, server: None, watchdog, leash };
+        let mut redis =
+            Self { port: free_port(), bus_port: free_port(), folder, options, server: None, watchdog, leash };
         // Another process may take the free port first; then the next one does.
         for _ in 0..5 {
             if redis.launch().await {
                 return redis;
             }
-            redis.port = free_port();
+            (redis.port, redis.bus_port) = (free_port(), free_port());
         }
         panic!("redis-server did not come up: {}", redis.log());
     }
 
     /// Its address over TCP.
     pub fn url(&self) -> String {
-        format!("redis://127.0.0.1:{}/", self.port)
+        let login = self.options.password.as_ref().map(|password| format!(":{password}@")).unwrap_or_default();
+        format!("redis://{login}127.0.0.1:{}/", self.port)
+    }
+
+    /// Where it listens on 127.0.0.1.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// Where it listens to the other nodes of its cluster.
+    pub fn bus_port(&self) -> u16 {
+        self.bus_port
+    }
+
+    /// Whether it was started and not killed since.
+    pub fn is_running(&self) -> bool {
+        self.server.is_some()
+    }
+
+    /// Sends one command; gives its answer.
+    ///
+    /// # Panics
+    /// When it is refused or not answered.
+    pub async fn ask<T: redis::FromRedisValue>(&self, words: &[&str]) -> T {
+        let answer = self.try_ask(words).await;
+        answer.unwrap_or_else(|error| panic!("{words:?}: {error}\n{}", self.log()))
+    }
+
+    /// The same for a command that may fail.
+    pub async fn try_ask<T: redis::FromRedisValue>(&self, words: &[&str]) -> redis::RedisResult<T> {
+        let mut command = redis::cmd(words[0]);
+        command.arg(&words[1..]);
+        command.query_async(&mut connect(&self.url()).await?).await
+    }
+
+    /// One field of its `INFO`; empty when it does not answer.
+    pub async fn info(&self, field: &str) -> String {
+        let text: String = self.try_ask(&["INFO"]).await.unwrap_or_default();
+        let value = text.lines().find_map(|line| line.strip_prefix(field)?.strip_prefix(':'));
+        value.unwrap_or_default().to_owned()
     }
 
     /// Its address over the socket.
@@ -168,24 +215,45 @@ impl Redis {
     async fn launch(&mut self) -> bool {
         let mut command = Command::new("redis-server");
         command.current_dir(&self.folder).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        if let Some(text) = &self.options.sentinel {
+            // A Sentinel keeps what it learns in this file, so one that comes back has it already.
+            let file = self.folder.join("sentinel.conf");
+            if !file.exists() {
+                std::fs::write(&file, text).expect("a Sentinel's configuration");
+            }
+            command.arg(file).arg("--sentinel");
+        }
         let mut set = |name: &str, value: &str| {
             command.arg(format!("--{name}")).arg(value);
         };
         set("port", &self.port.to_string());
         set("bind", "127.0.0.1");
-        set("unixsocket", &self.socket().display().to_string());
         set("dir", &self.folder.display().to_string());
         set("logfile", "log");
-        set("save", "");
-        set("appendonly", if self.options.appendonly { "yes" } else { "no" });
-        if !self.options.settings.iter().any(|(name, _)| name == "maxmemory-policy") {
+        if self.options.sentinel.is_none() {
+            set("unixsocket", &self.socket().display().to_string());
+            set("save", "");
+            set("appendonly", if self.options.appendonly { "yes" } else { "no" });
+        }
+        if let Some(password) = &self.options.password {
+            set("requirepass", password);
+            if self.options.sentinel.is_none() {
+                set("masterauth", password);
+            }
+        }
+        if self.options.cluster {
+            set("cluster-enabled", "yes");
+            set("cluster-port", &self.bus_port.to_string());
+        }
+        let chosen = self.options.settings.iter().any(|(name, _)| name == "maxmemory-policy");
+        if self.options.sentinel.is_none() && !chosen {
             set("maxmemory-policy", "noeviction");
         }
         self.options.settings.iter().for_each(|(name, value)| set(name, value));
         let server = self.server.insert(command.spawn().expect("redis-server"));
         let leash = self.leash.as_mut().expect("the watchdog's pipe");
         writeln!(leash, "{}", server.id()).expect("a word to the watchdog");
-        let url = format!("redis://127.0.0.1:{}/", self.port);
+        let url = self.url();
         wait::until("redis-server answers or ends", || {
             let ended = self.server.as_mut().is_none_or(|server| server.try_wait().ok().flatten().is_some());
             let url = url.clone();

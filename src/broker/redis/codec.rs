@@ -7,7 +7,7 @@ use crate::broker::{
     Claim, Claimed, Depth, EntryView, Held, LeaseRef, LeaseView, Push, Pushed, Reaped, Release, Removed, Scanned,
     Settle,
 };
-use crate::job::{Counters, JobId, NodeId, Seq, TypeName};
+use crate::job::{Counters, JobId, NodeId, QueueName, Seq, TypeName};
 
 /// The largest result that is kept as `job_result`; the ledger answers for larger ones.
 pub(super) const RESULT_BYTES_MAX: usize = 16 * 1024;
@@ -21,6 +21,8 @@ type Read<T> = std::result::Result<T, Unreadable>;
 
 /// One call of a script, being put together.
 pub(super) struct Call {
+    /// Its first key, which says where it goes.
+    pub(super) key: String,
     pub(super) command: Cmd,
 }
 
@@ -29,7 +31,7 @@ impl Call {
         debug_assert!(keys.len() == script.keys || (script.has_lanes && keys.len() > script.keys), "{}", script.name);
         let mut command = redis::cmd("EVALSHA");
         command.arg(&script.sha).arg(keys.len()).arg(keys);
-        Self { command }
+        Self { key: keys.first().cloned().unwrap_or_default(), command }
     }
 
     pub(super) fn arg(mut self, value: impl ToRedisArgs) -> Self {
@@ -208,6 +210,10 @@ pub(super) fn read_pushed(value: &Value) -> Read<Pushed> {
 
 pub(super) fn read_flag(value: &Value) -> Read<bool> {
     Ok(number(value)? == 1)
+}
+
+pub(super) fn read_queue(value: &Value) -> Read<QueueName> {
+    Ok(QueueName::stored(text(value)?))
 }
 
 pub(super) fn read_removed(value: &Value) -> Read<Removed> {

@@ -31,6 +31,11 @@ impl Info {
         self.field("role") == Some("slave")
     }
 
+    /// Whether it is a node of a Redis Cluster.
+    pub(super) fn is_clustered(&self) -> bool {
+        self.field("redis_mode") == Some("cluster")
+    }
+
     /// The share of `maxmemory` that is in use; 0 without a `maxmemory`.
     #[expect(clippy::cast_precision_loss, reason = "a share needs no more than 53 bits")]
     pub(super) fn memory_ratio(&self) -> f64 {

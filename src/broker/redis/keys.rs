@@ -6,6 +6,9 @@
 
 use crate::job::{QueueName, TypeName};
 
+/// What a field of the meta hash starts with that names a queue; `enter` and `admit` write it.
+pub(super) const QUEUE_FIELD: &str = "queue:";
+
 /// The keys under one prefix.
 #[derive(Debug, Clone)]
 pub(super) struct Keys {
@@ -18,14 +21,10 @@ impl Keys {
         Self { prefix }
     }
 
-    /// Hash `{ledger, epoch, open}`: whom the server serves. In a slot of its own.
+    /// Hash `{ledger, epoch, open, queue:<name>}`: whom the server serves, and each queue that ever was reset or
+    /// opened. One key, because a queue whose name is lost would be one whose loss nobody notices.
     pub(super) fn meta(&self) -> String {
         format!("{}meta", self.prefix)
-    }
-
-    /// Set of the names of all queues that were ever opened or reset.
-    pub(super) fn queues(&self) -> String {
-        format!("{}queues", self.prefix)
     }
 
     /// Channel on which the names of queues are published that may have something to claim.

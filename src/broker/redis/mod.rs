@@ -3,14 +3,19 @@
 //! `docs/REDIS.md` describes the keys, `lua/` holds the scripts. Redis decides nothing here and may
 //! lose everything: what it holds is rebuilt from the ledger.
 
+mod address;
 mod codec;
 mod connection;
+mod discovery;
 mod info;
 mod keys;
+mod layout;
 mod lifecycle;
 mod memory;
 mod scripts;
+mod server;
 mod server_clock;
+mod slots;
 mod wakes;
 
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -21,12 +26,13 @@ use tokio::sync::broadcast;
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
+use self::address::Address;
 use self::codec::{Call, Unreadable};
-use self::connection::{Connections, Role};
-use self::info::Info;
+use self::connection::Connections;
 use self::keys::Keys;
 use self::memory::Memory;
 use self::scripts::{SCRIPTS, Script};
+use self::server::{Limits, Role};
 use self::wakes::Wakes;
 use super::{
     Broker, BrokerError, BrokerIdentity, ClaimRequest, Claimed, Depth, EntryView, Held, LeaseRef, Push, Pushed, Reaped,
@@ -46,7 +52,7 @@ const DEPTH_ROUNDS_MAX: usize = 200;
 /// Where the server is and how long to wait for it.
 #[derive(Clone)]
 pub struct RedisParams {
-    /// `redis://`, `rediss://` or `unix:`.
+    /// Where the servers are, in one of the forms of `docs/REDIS.md`.
     pub url: String,
     /// What every key starts with.
     pub key_prefix: String,
@@ -54,7 +60,7 @@ pub struct RedisParams {
     pub timeout_ms: u64,
     /// How long a connection may take to be made, in milliseconds.
     pub connect_timeout_ms: u64,
-    /// How many connections to hold, beside the one that listens for wake-ups.
+    /// How many connections to hold to each server, beside the one that listens for wake-ups.
     pub pool_size: usize,
     /// The share of `maxmemory` from which on the server counts as full, 0 to 1.
     pub full_at: f64,
@@ -80,7 +86,10 @@ impl std::fmt::Debug for RedisParams {
     /// Leaves out the URL, which may carry a password.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("RedisParams")
-            .field("place", &place(&self.url))
+            .field(
+                "place",
+                &Address::parse(&self.url).map_or_else(|_| "unreadable".to_owned(), |address| address.place),
+            )
             .field("key_prefix", &self.key_prefix)
             .finish_non_exhaustive()
     }
@@ -97,18 +106,17 @@ pub struct RedisBroker {
 }
 
 impl RedisBroker {
-    /// A broker for the server at `params.url`. Connects with the first call only, so that a daemon can
-    /// start while its server is away.
+    /// A broker for the servers at `params.url`. Connects with the first call only, so that a daemon can
+    /// start while they are away.
     ///
     /// # Errors
-    /// [`BrokerError::Unfit`] when the URL cannot be one of a Redis server.
+    /// [`BrokerError::Unfit`] when the URL has none of the known forms.
     pub fn new(params: RedisParams) -> Result<Self> {
-        let place = place(&params.url);
-        let client = redis::Client::open(params.url.as_str())
-            .map_err(|error| BrokerError::Unfit { place: place.clone(), reason: error.to_string() })?;
-        let connections = Connections::new(&params, place)?;
+        let address = Address::parse(&params.url)
+            .map_err(|reason| BrokerError::Unfit { place: "redis.url".to_owned(), reason })?;
+        let connections = Connections::new(address, Limits::of(&params))?;
         let keys = Keys::new(params.key_prefix);
-        let wakes = Wakes::new(client, keys.wakes());
+        let wakes = Wakes::new(keys.wakes());
         let memory = Memory::new(params.full_at);
         Ok(Self { connections, keys, adopted: AtomicI64::new(0), wakes, memory })
     }
@@ -116,7 +124,7 @@ impl RedisBroker {
     /// Listens for wake-ups until `stop`; a service of its own. Without it [`Broker::wakes`] hears only
     /// what this node does itself.
     pub async fn run_subscriber(&self, stop: CancellationToken) {
-        self.wakes.run(stop, self.connections.connect_timeout(), self.connections.timeout()).await;
+        self.wakes.run(stop, &self.connections).await;
     }
 
     /// Reads the server's memory until `stop`; a service of its own. Without it [`Broker::is_full`] knows nothing.
@@ -135,11 +143,15 @@ impl RedisBroker {
 
     async fn read_memory(&self) {
         let asked_at = Instant::now();
-        let mut command = redis::cmd("INFO");
-        command.arg("memory");
-        if let Ok(Value::BulkString(bytes)) = self.connections.command(Role::Upkeep, &command).await {
-            self.memory.note(&[Info::new(String::from_utf8_lossy(&bytes).into_owned())], asked_at);
+        if let Ok(infos) = self.connections.memory(&self.held_keys()).await {
+            self.memory.note(&infos, asked_at);
         }
+    }
+
+    /// A key in each slot that this node uses.
+    fn held_keys(&self) -> Vec<String> {
+        let queues = self.wakes.opened();
+        queues.iter().map(|queue| self.keys.control(queue)).chain([self.keys.meta()]).collect()
     }
 
     fn epoch(&self) -> i64 {
@@ -155,10 +167,10 @@ impl RedisBroker {
         })
     }
 
-    /// When the caller of a step that starts now stops to wait for it, on the server's clock.
-    fn gives_up_at_ms(&self) -> i64 {
+    /// When the caller of a step that starts now stops to wait for it, on the clock of the queue's server.
+    fn gives_up_at_ms(&self, queue: &QueueName) -> i64 {
         let timeout_ms = i64::try_from(self.connections.timeout().as_millis()).unwrap_or(i64::MAX);
-        self.connections.clock.now_ms().saturating_add(timeout_ms)
+        self.connections.now_ms_at(&self.keys.control(queue)).saturating_add(timeout_ms)
     }
 
     fn call(script: &Script, keys: &[String], epoch: i64) -> Call {
@@ -191,14 +203,12 @@ impl RedisBroker {
     }
 }
 
-/// The URL without its secrets, for people.
-fn place(url: &str) -> String {
-    let Ok(mut parsed) = url::Url::parse(url) else { return "redis".to_owned() };
-    // Both fail only for URLs that cannot carry credentials.
-    parsed.set_username("").unwrap_or_default();
-    parsed.set_password(None).unwrap_or_default();
-    parsed.set_query(None);
-    parsed.to_string()
+/// Whether `url` has one of the known forms; else what is wrong with it, without its secrets.
+///
+/// # Errors
+/// What is wrong.
+pub fn check_url(url: &str) -> std::result::Result<(), String> {
+    Address::parse(url).map(drop)
 }
 
 #[async_trait]
@@ -261,7 +271,8 @@ impl Broker for RedisBroker {
         keys.extend(request.lanes.iter().map(|lane| self.keys.lane(queue, lane)));
         let call = Self::call(&SCRIPTS.claim, &keys, epoch).arg(self.keys.queue(queue));
         let call = call.arg(request.limit.min(BATCH_MAX)).arg(request.node.as_str()).arg(request.lease_ms);
-        let call = call.arg(request.lock_ms).arg(request.lock_wait_ms).arg(PROMOTIONS_MAX).arg(self.gives_up_at_ms());
+        let call = call.arg(request.lock_ms).arg(request.lock_wait_ms).arg(PROMOTIONS_MAX);
+        let call = call.arg(self.gives_up_at_ms(queue));
         let call = request.lanes.iter().fold(call, |call, lane| call.arg(lane.as_str()));
         let reply = self.run(Role::Claim, call, epoch).await?;
         self.read(codec::read_claimed(&reply))
@@ -297,7 +308,7 @@ impl Broker for RedisBroker {
         let epoch = self.epoch();
         let call = Self::call(&SCRIPTS.reap, &self.queue_keys(queue), epoch).arg(self.keys.queue(queue));
         let call = call.arg(self.wakes.channel()).arg(queue.as_str()).arg(limit.min(BATCH_MAX));
-        let call = call.arg(self.gives_up_at_ms());
+        let call = call.arg(self.gives_up_at_ms(queue));
         let call = living.iter().fold(call, |call, node| call.arg(node.as_str()));
         let reply = self.run(Role::Upkeep, call, epoch).await?;
         let reaped = self.read(codec::read_reaped(&reply[1..]))?;
@@ -399,7 +410,7 @@ impl Broker for RedisBroker {
     }
 
     fn now_ms(&self) -> i64 {
-        self.connections.clock.now_ms()
+        self.connections.now_ms()
     }
 
     fn wakes(&self) -> broadcast::Receiver<QueueName> {

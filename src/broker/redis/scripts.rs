@@ -54,7 +54,7 @@ pub(super) static SCRIPTS: LazyLock<Scripts> = LazyLock::new(|| Scripts {
     enter: script("enter", 1, false, source!("lua/enter.lua")),
     inspect: script("inspect", 2, false, source!("lua/inspect.lua")),
     leases: script("leases", 3, false, source!("lua/leases.lua")),
-    open: script("open", 2, false, source!("lua/open.lua")),
+    open: script("open", 5, false, source!("lua/open.lua")),
     pause: script("pause", 1, false, source!("lua/pause.lua")),
     push: script("push", 5, false, source!("lua/push.lua")),
     reap: script("reap", 4, false, source!("lua/reap.lua")),

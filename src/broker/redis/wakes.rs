@@ -13,6 +13,7 @@ use tokio::sync::broadcast;
 use tokio::time::{Duration, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
+use super::connection::Connections;
 use crate::job::QueueName;
 
 /// How many wake-ups a slow listener may fall behind before it loses the oldest. A dispatcher that
@@ -29,7 +30,6 @@ const BACKOFF_MAX: Duration = Duration::from_secs(2);
 /// The listening side.
 #[derive(Debug)]
 pub(super) struct Wakes {
-    client: Client,
     channel: String,
     sender: broadcast::Sender<QueueName>,
     opened: Mutex<BTreeSet<QueueName>>,
@@ -37,9 +37,9 @@ pub(super) struct Wakes {
 }
 
 impl Wakes {
-    pub(super) fn new(client: Client, channel: String) -> Self {
+    pub(super) fn new(channel: String) -> Self {
         let (sender, _) = broadcast::channel(WAKES_MAX);
-        Self { client, channel, sender, opened: Mutex::default(), is_listening: AtomicBool::new(false) }
+        Self { channel, sender, opened: Mutex::default(), is_listening: AtomicBool::new(false) }
     }
 
     pub(super) fn channel(&self) -> &str {
@@ -55,6 +55,11 @@ impl Wakes {
         self.opened.lock().unwrap_or_else(PoisonError::into_inner).extend(queues.iter().cloned());
     }
 
+    /// The queues that this node has opened.
+    pub(super) fn opened(&self) -> BTreeSet<QueueName> {
+        self.opened.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     /// Wakes this node's own dispatchers while the way over the server is down.
     pub(super) fn wake_unheard(&self, queue: &QueueName) {
         if !self.is_listening.load(Ordering::Acquire) {
@@ -63,14 +68,16 @@ impl Wakes {
     }
 
     /// Listens until `stop`, with a new subscription whenever one ends.
-    pub(super) async fn run(&self, stop: CancellationToken, connect_timeout: Duration, answer_timeout: Duration) {
+    pub(super) async fn run(&self, stop: CancellationToken, connections: &Connections) {
         let mut backoff = BACKOFF;
+        let mut attempt = 0;
         while !stop.is_cancelled() {
             let listened = tokio::select! {
-                listened = self.listen(connect_timeout, answer_timeout) => listened,
+                listened = self.listen(connections, attempt) => listened,
                 () = stop.cancelled() => break,
             };
             self.is_listening.store(false, Ordering::Release);
+            attempt += 1;
             backoff = if listened { BACKOFF } else { (backoff * 2).min(BACKOFF_MAX) };
             tokio::select! {
                 () = sleep(backoff) => {}
@@ -81,21 +88,26 @@ impl Wakes {
     }
 
     /// One subscription from beginning to end; says whether it came about.
-    async fn listen(&self, connect_timeout: Duration, answer_timeout: Duration) -> bool {
-        let subscribed = timeout(connect_timeout, async {
-            let (mut sink, stream) = self.client.get_async_pubsub().await?.split();
+    async fn listen(&self, connections: &Connections, attempt: usize) -> bool {
+        let Ok(server) = connections.listening_place(attempt).await else { return false };
+        let subscribed = timeout(connections.connect_timeout(), async {
+            let client = Client::open(server.info().clone())?;
+            let (mut sink, stream) = client.get_async_pubsub().await?.split();
             sink.subscribe(&self.channel).await?;
             Ok::<_, redis::RedisError>((sink, stream))
         });
         let Ok(Ok((mut sink, mut stream))) = subscribed.await else { return false };
         self.is_listening.store(true, Ordering::Release);
-        let opened: Vec<QueueName> =
-            self.opened.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect();
-        for queue in opened {
+        for queue in self.opened() {
             self.send(queue);
         }
         loop {
-            match timeout(PING_PERIOD, stream.next()).await {
+            let heard = tokio::select! {
+                heard = timeout(PING_PERIOD, stream.next()) => heard,
+                // A demoted master hears what its new one publishes, but one that was cut off hears nothing.
+                () = connections.left(&server) => return true,
+            };
+            match heard {
                 Ok(Some(message)) => {
                     if let Ok(Ok(queue)) = std::str::from_utf8(message.get_payload_bytes()).map(QueueName::new) {
                         self.send(queue);
@@ -103,7 +115,7 @@ impl Wakes {
                 }
                 Ok(None) => return true,
                 Err(_) => {
-                    if !matches!(timeout(answer_timeout, sink.ping::<redis::Value>()).await, Ok(Ok(_))) {
+                    if !matches!(timeout(connections.timeout(), sink.ping::<redis::Value>()).await, Ok(Ok(_))) {
                         return true;
                     }
                 }

@@ -5,6 +5,7 @@
 //! a deadline, on the server and here, so that nothing hangs on a server that is silent.
 
 mod accept;
+mod connections;
 mod orders;
 mod retain;
 mod settle;
@@ -12,12 +13,15 @@ mod settle;
 use std::collections::HashMap;
 use std::future::Future;
 use std::str::FromStr;
+use std::sync::Mutex;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use sqlx::postgres::{PgConnectOptions, PgConnection, PgPool, PgPoolOptions, PgRow};
+use sqlx::postgres::{PgConnectOptions, PgConnection, PgRow};
 use sqlx::{ConnectOptions, Connection};
+use tokio::time::Instant;
 
+use self::connections::Connections;
 use super::fault::{self, Stage};
 use super::migrations::{self, Known, MigrationStatus};
 use super::row::{self, Cells, PageTerms};
@@ -52,9 +56,11 @@ impl Default for PostgresParams {
 /// A ledger in Postgres.
 #[derive(Debug)]
 pub struct PostgresLedger {
-    pool: PgPool,
+    connections: Connections,
     place: String,
     timeout: Duration,
+    /// When retention last deleted jobs whose number was an estimate.
+    trimmed_at: Mutex<Option<Instant>>,
 }
 
 // === opening ===
@@ -69,30 +75,22 @@ impl PostgresLedger {
         let (options, place) = options(url)?;
         let timeout = Duration::from_millis(params.timeout_ms.max(1));
         // The server gives up before we do, so that its answer is heard.
-        let statement_ms = (params.timeout_ms.saturating_mul(9) / 10).max(1).to_string();
-        let pool = PgPoolOptions::new()
-            .max_connections(params.pool_size.max(1))
-            .acquire_timeout(timeout)
-            // A dead connection shows itself in the next statement; asking first costs a round trip each.
-            .test_before_acquire(false)
-            .after_connect(move |connection, _| {
-                let statement_ms = statement_ms.clone();
-                Box::pin(async move {
-                    let session = sqlx::query(include_str!("sql/session.sql")).bind(statement_ms);
-                    session.execute(connection).await.map(drop)
-                })
-            })
-            .connect_lazy_with(options);
-        let ledger = Self { pool, place, timeout };
-        let applied =
-            ledger.call(&Stage::default(), async { applied(&mut *ledger.pool.acquire().await?).await }).await?;
+        let statement_ms = (params.timeout_ms.saturating_mul(9) / 10).max(1);
+        let connections = Connections::new(options, params.pool_size, statement_ms);
+        let ledger = Self { connections, place, timeout, trimmed_at: Mutex::default() };
+        let look = async {
+            let mut connection = ledger.connections.take().await?;
+            let found = applied(&mut connection).await;
+            connection.end(found)
+        };
+        let applied = ledger.call(&Stage::default(), look).await?;
         migrations::check(&ledger.place, MIGRATIONS, &applied)?;
         Ok(ledger)
     }
 
     /// Closes all connections.
     pub async fn close(&self) {
-        self.pool.close().await;
+        self.connections.close().await;
     }
 
     /// Runs `work` within the deadline and tells its errors in the ledger's words.
@@ -110,7 +108,12 @@ impl PostgresLedger {
         query: sqlx::query::Query<'_, sqlx::Postgres, sqlx::postgres::PgArguments>,
         read: fn(&PgRow) -> sqlx::Result<T>,
     ) -> Result<Vec<T>> {
-        let rows = self.call(&Stage::default(), query.fetch_all(&self.pool)).await?;
+        let work = async {
+            let mut connection = self.connections.take().await?;
+            let rows = query.fetch_all(&mut *connection).await;
+            connection.end(rows)
+        };
+        let rows = self.call(&Stage::default(), work).await?;
         let values: sqlx::Result<Vec<T>> = rows.iter().map(read).collect();
         values.map_err(|error| fault::postgres(&self.place, &error, false))
     }
@@ -119,9 +122,10 @@ impl PostgresLedger {
     async fn write(&self, query: sqlx::query::Query<'_, sqlx::Postgres, sqlx::postgres::PgArguments>) -> Result<u64> {
         let stage = Stage::default();
         let done = self.call(&stage, async {
-            let mut connection = self.pool.acquire().await?;
+            let mut connection = self.connections.take().await?;
             stage.committing();
-            query.execute(&mut *connection).await
+            let done = query.execute(&mut *connection).await;
+            connection.end(done)
         });
         Ok(done.await?.rows_affected())
     }
@@ -216,16 +220,20 @@ impl Ledger for PostgresLedger {
         let plain = !batch.repeated && !accepting::any_keyed(&batch.accepts);
         let single = one_sided && plain && settling::is_single_step(&batch.settles);
         let work = async {
-            if single {
-                let mut connection = self.pool.acquire().await?;
+            let mut connection = self.connections.take().await?;
+            let answer = async {
+                if single {
+                    stage.committing();
+                    return both_sides(&mut Steps(&mut connection), batch).await;
+                }
+                let mut transaction = connection.begin().await?;
+                let answer = both_sides(&mut Steps(&mut transaction), batch).await?;
                 stage.committing();
-                return both_sides(&mut Steps(&mut connection), batch).await;
-            }
-            let mut transaction = self.pool.begin().await?;
-            let answer = both_sides(&mut Steps(&mut transaction), batch).await?;
-            stage.committing();
-            transaction.commit().await?;
-            Ok(answer)
+                transaction.commit().await?;
+                Ok(answer)
+            };
+            let answer = answer.await;
+            connection.end(answer)
         };
         self.call(&stage, work).await
     }
@@ -234,18 +242,20 @@ impl Ledger for PostgresLedger {
         let stage = Stage::default();
         let waves = settling::waves(claims, |claim| claim.seq);
         let work = async {
+            let mut connection = self.connections.take().await?;
             let mut answers = vec![Confirmed::Void; claims.len()];
-            if waves.len() <= 1 {
-                let mut connection = self.pool.acquire().await?;
-                stage.committing();
-                settle::confirm(&mut connection, claims, &waves, &mut answers).await?;
-            } else {
-                let mut transaction = self.pool.begin().await?;
+            let answered = async {
+                if waves.len() <= 1 {
+                    stage.committing();
+                    return settle::confirm(&mut connection, claims, &waves, &mut answers).await;
+                }
+                let mut transaction = connection.begin().await?;
                 settle::confirm(&mut transaction, claims, &waves, &mut answers).await?;
                 stage.committing();
-                transaction.commit().await?;
-            }
-            Ok(answers)
+                transaction.commit().await
+            };
+            let answered = answered.await;
+            connection.end(answered).map(|()| answers)
         };
         self.call(&stage, work).await
     }
@@ -300,11 +310,16 @@ impl Ledger for PostgresLedger {
     async fn order(&self, orders: &[Order], now: Timestamp) -> Result<Vec<Ordered>> {
         let stage = Stage::default();
         let work = async {
-            let mut transaction = self.pool.begin().await?;
-            let answers = ordering::carry_out(&mut Steps(&mut transaction), orders, now).await?;
-            stage.committing();
-            transaction.commit().await?;
-            Ok(answers)
+            let mut connection = self.connections.take().await?;
+            let answers = async {
+                let mut transaction = connection.begin().await?;
+                let answers = ordering::carry_out(&mut Steps(&mut transaction), orders, now).await?;
+                stage.committing();
+                transaction.commit().await?;
+                Ok(answers)
+            };
+            let answers = answers.await;
+            connection.end(answers)
         };
         self.call(&stage, work).await
     }
@@ -367,7 +382,7 @@ impl Ledger for PostgresLedger {
     }
 
     async fn ping(&self) -> Result<()> {
-        self.call(&Stage::default(), sqlx::query(include_str!("sql/ping.sql")).execute(&self.pool)).await.map(drop)
+        self.rows(sqlx::query(include_str!("sql/ping.sql")), |_| Ok(())).await.map(drop)
     }
 
     async fn close(&self) {

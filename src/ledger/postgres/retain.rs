@@ -4,7 +4,11 @@
 //! Limits by age take whole partitions only, unless the age itself is short: a finished job may stay
 //! for one partition's length longer than asked.
 
-use sqlx::AssertSqlSafe;
+use std::sync::PoisonError;
+use std::time::Duration;
+
+use sqlx::{AssertSqlSafe, Connection as _};
+use tokio::time::Instant;
 
 use super::PostgresLedger;
 use crate::clock::Timestamp;
@@ -16,8 +20,15 @@ use crate::ledger::{Dropped, Result, Retention};
 const AHEAD: i64 = 4;
 /// Below this age retention looks at single jobs: partitions would be too coarse.
 const FINE_AGE_MS: i64 = 4 * BUCKET_MS;
-/// The most rows deleted by one pass: a fraction of a second's work.
+/// The most rows deleted by one step: a fraction of a second's work.
 const TRIM_MAX: i64 = 10_000;
+/// The most bytes deleted by one step: large payloads lie in pieces of two kilobytes, each a row of its own.
+const TRIM_BYTES_MAX: i64 = 64 << 20;
+/// Steps of one part in one pass.
+const STEPS_MAX: u32 = 100;
+/// How long the server's statistics may lag behind. A second trim on the same figures would take what the
+/// first one took once more, from what is to be kept.
+const STATISTICS_LAG: Duration = Duration::from_secs(3);
 /// Partitions up to this size on disk are counted exactly, larger ones by the server's statistics.
 const COUNTED_BYTES_MAX: i64 = 4 << 20;
 /// No finished job takes less on disk, so sizes alone can show that a limit is far away.
@@ -35,6 +46,18 @@ struct Part {
     disk_bytes: i64,
 }
 
+impl Part {
+    /// The mean bytes of payload and result, at least 1.
+    fn mean_bytes(&self) -> i64 {
+        (self.bytes / self.jobs.max(1)).max(1)
+    }
+
+    /// The most of its jobs that one step deletes.
+    fn step_max(&self) -> i64 {
+        (TRIM_BYTES_MAX / self.mean_bytes()).clamp(1, TRIM_MAX)
+    }
+}
+
 /// What to do with one part.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Step {
@@ -49,8 +72,14 @@ pub(super) async fn pass(ledger: &PostgresLedger, retention: Retention, now: Tim
     let mut dropped = Dropped::default();
     let mut parts = list(ledger).await?;
     dropped.more |= !open_ahead(ledger, &parts, now).await?;
-    measure(ledger, &mut parts, retention).await?;
-    for (mut part, step) in plan(&parts, retention, now) {
+    let lately = ledger
+        .trimmed_at
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner)
+        .is_some_and(|at| at.elapsed() < STATISTICS_LAG);
+    let limits = if lately { Retention { max_jobs: u64::MAX, max_bytes: u64::MAX, ..retention } } else { retention };
+    measure(ledger, &mut parts, limits).await?;
+    for (mut part, step) in plan(&parts, limits, now) {
         match (step, part.bucket) {
             (Step::Drop, Some(bucket)) => {
                 // The server's statistics lag behind, and a small partition is counted in no time.
@@ -63,7 +92,7 @@ pub(super) async fn pass(ledger: &PostgresLedger, retention: Retention, now: Tim
                     dropped.more = true;
                 }
             }
-            (Step::Drop, None) => trim(ledger, part, i64::MAX, TRIM_MAX, &mut dropped).await?,
+            (Step::Drop, None) => trim(ledger, part, i64::MAX, part.jobs, &mut dropped).await?,
             (Step::Trim { before, limit }, _) => trim(ledger, part, before, limit, &mut dropped).await?,
         }
     }
@@ -104,12 +133,9 @@ fn plan(parts: &[Part], retention: Retention, now: Timestamp) -> Vec<(Part, Step
         if whole && part.bucket.is_some_and(|bucket| bucket < present) {
             steps.push((part, Step::Drop));
         } else {
-            let by_bytes = if bytes_over > 0 { bytes_over / (part.bytes / part.jobs).max(1) + 1 } else { 0 };
+            let by_bytes = if bytes_over > 0 { bytes_over / part.mean_bytes() + 1 } else { 0 };
             let limit = jobs_over.max(by_bytes).min(part.jobs);
-            steps.push((part, Step::Trim { before: i64::MAX, limit: limit.min(TRIM_MAX) }));
-            if limit > TRIM_MAX {
-                break;
-            }
+            steps.push((part, Step::Trim { before: i64::MAX, limit }));
         }
         jobs_over = jobs_over.saturating_sub(part.jobs);
         bytes_over = bytes_over.saturating_sub(part.bytes);
@@ -208,12 +234,17 @@ async fn in_a_hurry(ledger: &PostgresLedger, text: String) -> Result<bool> {
     const LATER: [&str; 5] = ["55P03", "40P01", "42P07", "23505", "23514"];
     let stage = Stage::default();
     let work = async {
-        let mut transaction = ledger.pool.begin().await?;
-        sqlx::query(include_str!("sql/retain_hurry.sql")).execute(&mut *transaction).await?;
-        // The text is this program's own, with numbers in it.
-        sqlx::query(AssertSqlSafe(text)).persistent(false).execute(&mut *transaction).await?;
-        stage.committing();
-        transaction.commit().await
+        let mut connection = ledger.connections.take().await?;
+        let done = async {
+            let mut transaction = connection.begin().await?;
+            sqlx::query(include_str!("sql/retain_hurry.sql")).execute(&mut *transaction).await?;
+            // The text is this program's own, with numbers in it.
+            sqlx::query(AssertSqlSafe(text)).persistent(false).execute(&mut *transaction).await?;
+            stage.committing();
+            transaction.commit().await
+        };
+        let done = done.await;
+        connection.end(done)
     };
     let done = tokio::time::timeout(ledger.timeout, work).await;
     match done {
@@ -224,15 +255,27 @@ async fn in_a_hurry(ledger: &PostgresLedger, text: String) -> Result<bool> {
     }
 }
 
-/// Deletes a bounded number of jobs of one part.
+/// Deletes the oldest `limit` jobs of one part that finished before a point, step by step.
 async fn trim(ledger: &PostgresLedger, part: Part, before: i64, limit: i64, dropped: &mut Dropped) -> Result<()> {
-    let query = match part.bucket {
-        Some(bucket) => sqlx::query(include_str!("sql/retain_trim.sql")).bind(bucket).bind(before).bind(limit),
-        None => sqlx::query(include_str!("sql/retain_trim_strays.sql")).bind(before).bind(limit),
-    };
-    let jobs = ledger.write(query).await?;
-    dropped.jobs += jobs;
-    dropped.more |= limit == TRIM_MAX && jobs == TRIM_MAX.unsigned_abs();
+    let mut left = limit;
+    for _ in 0..STEPS_MAX {
+        let asked = left.min(part.step_max());
+        let query = match part.bucket {
+            Some(bucket) => sqlx::query(include_str!("sql/retain_trim.sql")).bind(bucket).bind(before).bind(asked),
+            None => sqlx::query(include_str!("sql/retain_trim_strays.sql")).bind(before).bind(asked),
+        };
+        let jobs = ledger.write(query).await?;
+        dropped.jobs += jobs;
+        left -= asked;
+        if part.disk_bytes > COUNTED_BYTES_MAX {
+            *ledger.trimmed_at.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+        }
+        if left <= 0 || jobs < asked.unsigned_abs() {
+            break;
+        }
+    }
+    // Whatever a limit by age leaves may be as much again.
+    dropped.more |= left > 0 || (before < i64::MAX && dropped.jobs >= limit.unsigned_abs());
     Ok(())
 }
 
@@ -300,6 +343,10 @@ mod tests {
         assert_eq!(steps(&parts, by_jobs), [(97, Step::Drop), (98, Step::Trim { before: i64::MAX, limit: 5 })]);
         let by_bytes = Retention { max_bytes: 355, ..KEEP_ALL };
         assert_eq!(steps(&parts, by_bytes), [(97, Step::Trim { before: i64::MAX, limit: 5 })]);
+        let heavy = [part(100, 1_000, 1_000 << 20)];
+        let none = Retention { max_bytes: 0, ..KEEP_ALL };
+        assert_eq!(heavy[0].step_max(), 64);
+        assert_eq!(steps(&heavy, none), [(100, Step::Trim { before: i64::MAX, limit: 1_000 })]);
         let nothing = Retention { max_jobs: 0, ..KEEP_ALL };
         assert_eq!(steps(&parts, nothing)[3], (100, Step::Trim { before: i64::MAX, limit: 10 }));
     }

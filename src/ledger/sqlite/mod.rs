@@ -9,8 +9,9 @@ mod repeated;
 mod retain;
 mod settle;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -19,6 +20,7 @@ use sqlx::sqlite::{
     SqlitePoolOptions, SqliteRow, SqliteSynchronous,
 };
 use sqlx::{ConnectOptions, Connection as _};
+use tokio::time::Instant;
 
 use super::fault::{self, Stage};
 use super::migrations::{self, Known, MigrationStatus};
@@ -61,7 +63,12 @@ pub struct SqliteLedger {
     writer: SqlitePool,
     readers: SqlitePool,
     place: String,
+    timeout: Duration,
     clock: Arc<dyn Clock>,
+    /// The file of the log.
+    log: PathBuf,
+    /// Its size when a reader last kept it from starting anew; 0 when none did.
+    log_bytes_held: AtomicU64,
 }
 
 // === opening ===
@@ -94,7 +101,8 @@ impl SqliteLedger {
             .pragma("cache_size", format!("-{}", params.cache_kib))
             // 16 MiB of log between checkpoints: each costs two more fsyncs.
             .pragma("wal_autocheckpoint", "4000")
-            .pragma("journal_size_limit", "67108864");
+            // What a large commit made of it is given back: 32 MiB.
+            .pragma("journal_size_limit", "33554432");
         let writer = pool().max_connections(1).test_before_acquire(false).connect_with(writing).await;
         let writer = writer.map_err(|error| fault::sqlite(&place, &error, false))?;
         let found = applied(&writer).await.map_err(|error| fault::sqlite(&place, &error, false))?;
@@ -109,7 +117,9 @@ impl SqliteLedger {
         }
         let reading = options.read_only(true).pragma("cache_size", "-4096");
         let readers = pool().max_connections(READERS).test_before_acquire(false).connect_lazy_with(reading);
-        Ok(Self { writer, readers, place, clock })
+        let mut log = path.as_os_str().to_owned();
+        log.push("-wal");
+        Ok(Self { writer, readers, place, timeout, clock, log: log.into(), log_bytes_held: AtomicU64::default() })
     }
 
     /// Closes the file.
@@ -118,13 +128,28 @@ impl SqliteLedger {
         self.writer.close().await;
     }
 
-    /// Reads rows with one statement; `read` makes a value of each.
+    /// The size of the log.
+    async fn log_bytes(&self) -> u64 {
+        tokio::fs::metadata(&self.log).await.map_or(0, |file| file.len())
+    }
+
+    /// Reads rows with one statement; `read` makes a value of each. One that looks through too much to end
+    /// within the deadline is interrupted: a reader that does not end keeps the log growing.
     async fn rows<T>(
         &self,
         query: sqlx::query::Query<'_, sqlx::Sqlite, SqliteArguments>,
         read: fn(&SqliteRow) -> sqlx::Result<T>,
     ) -> Result<Vec<T>> {
-        let rows = query.fetch_all(&self.readers).await.and_then(|rows| rows.iter().map(read).collect());
+        /// Some thirty microseconds.
+        const STEPS_BETWEEN_LOOKS: i32 = 10_000;
+        let (timeout, mut started) = (self.timeout, None);
+        let goes_on = move || started.get_or_insert_with(Instant::now).elapsed() < timeout;
+        let work = async {
+            let mut connection = self.readers.acquire().await?;
+            connection.lock_handle().await?.set_progress_handler(STEPS_BETWEEN_LOOKS, goes_on);
+            query.fetch_all(&mut *connection).await?.iter().map(read).collect()
+        };
+        let rows: sqlx::Result<Vec<T>> = work.await;
         rows.map_err(|error| fault::sqlite(&self.place, &error, false))
     }
 

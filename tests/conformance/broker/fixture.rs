@@ -13,7 +13,7 @@ use redis::aio::MultiplexedConnection;
 use tokio::sync::broadcast;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use crate::support::{redis as servers, wait};
+use crate::support::{cluster, redis as servers, wait};
 
 pub(crate) const EPOCH: i64 = 3;
 pub(crate) const HOUR: i64 = 3_600_000;
@@ -45,9 +45,20 @@ impl Fixture {
         Self::redis_at(&servers::shared_url().await, &servers::random_prefix()).await
     }
 
+    /// On the cluster that all tests share.
+    pub(crate) async fn cluster() -> Self {
+        let cluster = cluster::shared().await;
+        Self::redis_with(&cluster.url(), &servers::random_prefix(), &cluster.nodes[0].url()).await
+    }
+
     pub(crate) async fn redis_at(url: &str, prefix: &str) -> Self {
+        Self::redis_with(url, prefix, url).await
+    }
+
+    /// A broker for `url`, whose clock is read from the server at `clock_url`.
+    pub(crate) async fn redis_with(url: &str, prefix: &str, clock_url: &str) -> Self {
         let broker = Arc::new(RedisBroker::new(patient(url, prefix)).unwrap());
-        let connection = servers::connect(url).await.unwrap();
+        let connection = servers::connect(clock_url).await.unwrap();
         Self::over(Arc::<RedisBroker>::clone(&broker), Some(broker), Time::Server(connection)).await
     }
 

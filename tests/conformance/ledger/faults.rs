@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use ganger::clock::{Clock, SystemClock};
-use ganger::job::{NewJob, State};
+use ganger::job::NewJob;
 use ganger::ledger::postgres::{self, PostgresLedger, PostgresParams};
 use ganger::ledger::sqlite::{self, SqliteLedger, SqliteParams};
-use ganger::ledger::{Batch, Ledger, LedgerError, Retention};
+use ganger::ledger::{Batch, Ledger, LedgerError};
 use sqlx::{AssertSqlSafe, Connection, PgConnection, SqliteConnection};
 
 use super::shared::node;
@@ -56,21 +56,6 @@ async fn a_sqlite_file_knows_no_node_when_it_is_opened_again() {
     let heard = ledger.heartbeat(&node("bob", now), 60_000).await.unwrap();
     assert_eq!(heard.nodes.iter().map(|node| node.id.as_str()).collect::<Vec<_>>(), ["bob"]);
     assert!(ledger.take_term("rebuild", &node("bob", now).id, 60_000).await.unwrap());
-}
-
-#[tokio::test]
-async fn a_sqlite_file_shrinks_when_its_jobs_go() {
-    let bench = Bench::sqlite().await;
-    for _ in 0..20 {
-        let heavy = NewJob { payload: format!("\"{}\"", "x".repeat(100_000)).into(), ..bench.job() };
-        bench.finish(heavy, State::Succeeded, bench.now).await;
-    }
-    let before = bench.ledger.sizes().await.unwrap();
-    let nothing = Retention { max_age_ms: 0, max_jobs: 0, max_bytes: 0, key_age_ms: 0 };
-    bench.ledger.retain(nothing, bench.now.plus_ms(1)).await.unwrap();
-    let after = bench.ledger.sizes().await.unwrap();
-    assert_eq!((before.finished, after.finished), (20, 0));
-    assert!(after.bytes < before.bytes / 4, "{before:?} {after:?}");
 }
 
 #[tokio::test]

@@ -84,7 +84,7 @@ async fn a_pause_is_set_replaced_and_lifted(bench: &Bench) {
 }
 
 /// A node as it tells of itself.
-pub(super) fn node(name: &str, now: Timestamp) -> Node {
+pub(crate) fn node(name: &str, now: Timestamp) -> Node {
     Node {
         id: NodeId::new(name).unwrap(),
         name: format!("{name}:1"),

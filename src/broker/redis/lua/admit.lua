@@ -1,6 +1,6 @@
 #!lua flags=allow-oom
 -- admit.lua
--- Notes that claims of an epoch are open, after all its queues are.
+-- Notes that claims of an epoch are open, after all its queues are, and which queues are new.
 --
 -- Move: -
 -- Keys: 1
@@ -8,7 +8,8 @@
 -- Args:
 --   ARGV[1] epoch, number
 --   ARGV[2] 1 to note it, 0 only to check the epoch
--- Returns: { now ms }; error EPOCH <found> in another epoch
+--   ARGV[3..] queues to note, text
+-- Returns: { now ms, then every queue that is noted }; error EPOCH <found> in another epoch
 
 local found = redis.call('HGET', KEYS[1], 'epoch')
 if found ~= ARGV[1] then
@@ -17,4 +18,5 @@ end
 if ARGV[2] == '1' then
   redis.call('HSET', KEYS[1], 'open', '1')
 end
-return { digits(server_ms()) }
+note_queues(KEYS[1], 3)
+return noted_queues(KEYS[1])

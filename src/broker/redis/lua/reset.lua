@@ -26,9 +26,7 @@ if found > epoch then
   return wrong_epoch(control[1])
 end
 local fence = found == epoch and control[2] or '0'
-for _, lane in ipairs(redis.call('SMEMBERS', KEYS[5])) do
-  redis.call('UNLINK', ARGV[2] .. 'lane:' .. lane)
-end
-redis.call('UNLINK', KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5])
+drop_all(KEYS, ARGV[2])
+redis.call('UNLINK', KEYS[1])
 redis.call('HSET', KEYS[1], 'ledger', ARGV[3], 'epoch', ARGV[1], 'open', '0', 'fence', fence)
 return { digits(server_ms()) }

@@ -4,7 +4,8 @@
 -- $1 how long one statement may take (ms)
 SELECT set_config('statement_timeout', $1, FALSE),
        set_config('lock_timeout', $1, FALSE),
-       set_config('idle_in_transaction_session_timeout', '60s', FALSE),
+       -- A node that is cut off in a transaction must not hold its locks for longer than its calls last.
+       set_config('idle_in_transaction_session_timeout', $1, FALSE),
        set_config('plan_cache_mode', 'force_generic_plan', FALSE),
        set_config('enable_seqscan', 'off', FALSE),
        set_config('enable_hashjoin', 'off', FALSE),

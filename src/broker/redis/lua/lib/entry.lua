@@ -211,3 +211,31 @@ local function promote(keys, now, limit)
   flush(writes, keys)
   return #ids == limit
 end
+
+-- Notes in the meta hash the queues whose names are the arguments from `first` on.
+local function note_queues(meta, first)
+  for at = first, #ARGV do
+    redis.call('HSET', meta, 'queue:' .. ARGV[at], '1')
+  end
+end
+
+-- The time, and every queue that the meta hash notes.
+local function noted_queues(meta)
+  local reply = { digits(server_ms()) }
+  for _, field in ipairs(redis.call('HKEYS', meta)) do
+    local queue = string.match(field, '^queue:(.+)$')
+    if queue then
+      append(reply, queue)
+    end
+  end
+  return reply
+end
+
+-- Drops all that stands in a queue; keys are ctl, later, leases, jobs and lanes.
+local function drop_all(keys, prefix)
+  for _, lane in ipairs(redis.call('SMEMBERS', keys[5])) do
+    redis.call('UNLINK', prefix .. 'lane:' .. lane)
+  end
+  redis.call('UNLINK', keys[2], keys[3], keys[4], keys[5])
+  redis.call('HDEL', keys[1], 'ready1', 'ready2', 'ready3', 'ready4', 'ready5')
+end
