@@ -327,14 +327,14 @@ fn a_job_whose_commit_was_repeated_is_not_taken_for_fresh() {
     Scene::play(async |scene| {
         let one = scene.node().await;
         one.site.lose_answer("ledger.commit");
-        let engine = one.engine().unwrap();
-        let submitted = tokio::spawn(async move { engine.submit(vec![job(&["ok:10"], 0)]).await.remove(0) });
-        while scene.world.ledger.store().live.is_empty() {
-            sleep(Duration::from_millis(1)).await;
-        }
         // A node that starts pushes whatever is live, and runs this before the first one repeats its commit.
-        let other = scene.world.start_node();
-        let id = submitted.await.unwrap().unwrap().id;
+        let starting = async {
+            while scene.world.ledger.store().live.is_empty() {
+                sleep(Duration::from_millis(1)).await;
+            }
+            scene.world.start_node()
+        };
+        let (id, other) = tokio::join!(scene.submit(&one, &["ok:10"]), starting);
         scene.succeeds(&other, &id).await;
         seconds(60).await;
         assert_eq!((scene.grants(&id).len(), scene.runs(&id)), (2, 1), "the repeat has pushed it, and it is not run");

@@ -32,7 +32,9 @@ impl SettleSteps for Steps<'_> {
         let (mut resting, mut retried): (Vec<Resting<'_>>, Vec<(&Settlement, Timestamp)>) = (Vec::new(), Vec::new());
         for &settle in wave {
             let applies = |&(fence, settled): &(Fence, Fence)| {
-                (fence <= settle.fence || mutant!(no_fence_check)) && (settled < settle.fence || mutant!(settled_twice))
+                let is_overtaken = fence > settle.fence && !mutant!(no_fence_check);
+                let is_settled = settled >= settle.fence && !mutant!(settled_twice);
+                !is_overtaken && !is_settled
             };
             if fences.get(&settle.seq).is_some_and(applies) {
                 match row::verdict(&settle.verdict) {
