@@ -314,6 +314,29 @@ fn every_decision_is_listed() {
     }
 }
 
+/// Tests that a row of a table names, as `[name](../file)`.
+fn tests_named(row: &str) -> Vec<(&str, &str)> {
+    let named = row.split('[').skip(1).filter_map(|rest| rest.split_once("](../"));
+    named.filter_map(|(name, rest)| Some((name, rest.split_once(')')?.0))).collect()
+}
+
+#[test]
+fn every_guarantee_names_a_test_that_is_there() {
+    assert_eq!(tests_named("| a | [b](../c.rs), [d](../e.rs) |"), [("b", "c.rs"), ("d", "e.rs")]);
+    let text = std::fs::read_to_string(root().join("docs/GUARANTEES.md")).unwrap();
+    let is_row = |line: &&str| line.starts_with('|') && !line.starts_with("|---") && !line.ends_with("| Shown by |");
+    let rows: Vec<&str> = text.lines().filter(is_row).collect();
+    assert!(rows.len() > 20, "{} rows", rows.len());
+    for row in rows {
+        let named = tests_named(row);
+        assert!(!named.is_empty(), "no test is named: {row}");
+        for (name, file) in named {
+            let source = std::fs::read_to_string(root().join(file)).unwrap_or_else(|error| panic!("{file}: {error}"));
+            assert!(source.contains(&format!("fn {name}(")), "{file} has no test {name}");
+        }
+    }
+}
+
 #[test]
 fn every_metric_is_documented() {
     let text = fs::read_to_string(root().join("docs/METRICS.md")).unwrap();

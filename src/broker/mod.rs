@@ -41,7 +41,8 @@ pub struct Push {
     pub score: i64,
     /// When it is due, in milliseconds since the epoch; `None` is at once.
     pub due_at_ms: Option<i64>,
-    /// The entry is clean only if the broker's clock has not passed this stamp. Zero: suspect.
+    /// The entry is clean only if the broker's clock has not passed this stamp, and no life from its own on was
+    /// pushed to the queue as suspect before: then it may be late, and have run already. Zero: suspect.
     pub clean_until_ms: i64,
     /// Counters to start from; zero for a clean entry.
     pub counters: Counters,

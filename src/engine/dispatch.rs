@@ -24,6 +24,9 @@ use super::worker::Assignment;
 /// From this counter on a new epoch is due, long before the counter's 32 bits are used up.
 const FENCES_MAX: i64 = 1 << 31;
 
+/// By how much two estimates of the broker's clock may differ, in milliseconds.
+const DUE_TOLERANCE_MS: i64 = 100;
+
 /// Claims up to `limit` jobs of the lanes that are open here.
 pub(super) async fn claim(core: &Core, queue: &QueueName, limit: usize) -> Result<Claimed, BrokerError> {
     let setup = core.setup.load_full();
@@ -73,8 +76,9 @@ pub(super) async fn prepare(
         .collect();
     // Others were told what runs here. What came too late for that is not started, or it might run twice.
     let epoch = core.membership.epoch();
-    let (overtaken, claimants): (Vec<_>, Vec<_>) =
-        claimants.into_iter().partition(|claimant| epoch_of(claimant.claim.fence) < epoch && !mutant!(late_start));
+    let (overtaken, claimants): (Vec<_>, Vec<_>) = claimants
+        .into_iter()
+        .partition(|claimant| epoch_of(claimant.claim.fence) < epoch && !mutant!(starts_after_telling));
     put_back(core, overtaken).await;
     let (ready, others): (Vec<_>, Vec<_>) = claimants.into_iter().partition(|claimant| claimant.job.is_some());
     let (suspects, cold): (Vec<_>, Vec<_>) =
@@ -175,10 +179,12 @@ async fn judge(core: &Core, claimant: Claimant) -> Option<Assignment> {
     } else {
         claim.counters
     };
-    // The broker decides what is due; the row knows better only where the broker lost its due time.
-    if let Some(due) = job.spec.due_at.filter(|due| claim.suspect && *due > now.plus_ms(1_000)) {
+    // The broker decides what is due, by its own clock; the row knows better only where the broker lost its due
+    // time. By this node's clock, if it is slow, the same entry would come back at once, again and again.
+    let broker_now = Timestamp(core.broker.now_ms());
+    if let Some(due) = job.spec.due_at.filter(|due| claim.suspect && *due > broker_now.plus_ms(DUE_TOLERANCE_MS)) {
         metrics::deferred(run.queue.as_str(), "due_later", 1);
-        core.give_back(&run, Release::Retry { due_at_ms: due.millis() }).await;
+        core.give_back(&run, Release::Defer { due_at_ms: Some(due.millis()) }).await;
         return None;
     }
     if let Some(why) = claim.suspect.then(|| poison(&counters, &job.crashed_at, job.spec.max_attempts, now)).flatten() {

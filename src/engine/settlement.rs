@@ -161,12 +161,18 @@ impl Core {
         self.record(run, job, facts, judged).await;
     }
 
+    /// When what waits for `delay_ms` from now on is due: on the broker's clock, which decides it, so that the
+    /// ledger and the broker say the same.
+    fn due_in(&self, delay_ms: u64) -> Timestamp {
+        Timestamp(self.broker.now_ms().saturating_add_unsigned(delay_ms))
+    }
+
     /// Records that a run ended without an outcome and is due again after `delay_ms`. The ledger learns of
     /// it, so that neither the wait nor the deferral is lost with the broker: deliveries that were not
     /// counted as deferred would one day look like poison.
     async fn put_off(&self, run: &Arc<Run>, job: &Job, facts: &RunFacts, delay_ms: u64) {
-        let due_at = facts.finished_at.plus_ms(i64::try_from(delay_ms).unwrap_or(i64::MAX));
-        let due_at_ms = (delay_ms > 0).then(|| self.broker.now_ms().saturating_add_unsigned(delay_ms));
+        let due_at = self.due_in(delay_ms);
+        let due_at_ms = (delay_ms > 0).then_some(due_at.millis());
         let (attempts, deferrals) = (job.counters.attempts, facts.counters.deferrals + 1);
         let attempts = attempts + u32::from(mutant!(attempt_on_drain));
         let counters = Counters { attempts, deferrals, ..facts.counters };
@@ -217,9 +223,8 @@ impl Core {
         };
         let (verdict, release) = match decision {
             Decision::Retry(delay_ms) => {
-                let due_at = now.plus_ms(i64::try_from(delay_ms).unwrap_or(i64::MAX));
-                let due_at_ms = self.broker.now_ms().saturating_add_unsigned(delay_ms);
-                (Verdict::Retry { due_at }, Release::Retry { due_at_ms })
+                let due_at = self.due_in(delay_ms);
+                (Verdict::Retry { due_at }, Release::Retry { due_at_ms: due_at.millis() })
             }
             Decision::Rest(_) => {
                 let result = judged.result;

@@ -4,7 +4,7 @@ use crate::job::State;
 
 use super::event::{Action, Outcome, TypeFacts};
 use super::faults::Faults;
-use super::reader::{Fate, History, Job, Place, ReadSeen};
+use super::reader::{Call, Fate, History, Job, Place, ReadSeen};
 use super::verdict::{Invariant, Verdict};
 
 /// Judges the end of one job. Without a drain nothing has to have ended.
@@ -36,7 +36,9 @@ pub(super) fn check(history: &History, faults: &Faults, job: &Job, verdict: &mut
 
 /// The line that shows that a job exists: an acceptance, a run, or the run that enqueued it.
 fn existence(history: &History, job: &Job) -> Option<Place> {
-    let accepted = job.calls.iter().map(|&call| &history.calls[call]).find(|call| call.fate() == Fate::Accepted);
+    // A submit with a key and an id may be answered with the key's job; then the id is nobody's.
+    let is_this = |call: &&Call| call.fate() == Fate::Accepted && call.accepted_as().is_none_or(|id| id == job.id);
+    let accepted = job.calls.iter().map(|&call| &history.calls[call]).find(is_this);
     let ran = || job.runs.first().map(|&run| history.runs[run].place);
     let enqueued = || history.parent_of(job).map(|run| history.runs[run].place);
     accepted.map(|call| call.place).or_else(ran).or_else(enqueued)

@@ -341,7 +341,9 @@ impl History {
     pub(super) fn parent_of(&self, job: &Job) -> Option<usize> {
         let recorded = |run: &RunSeen| {
             let reads = self.by_id.get(&run.seen.job).map_or(&[][..], |&parent| &self.jobs[parent].reads);
-            let last = reads.iter().map(|&read| &self.reads[read]).max_by_key(|read| (read.at, read.place));
+            // Of a parent that was deleted since nobody can tell.
+            let reads = reads.iter().map(|&read| &self.reads[read]).filter(|read| read.seen.state.is_some());
+            let last = reads.max_by_key(|read| (read.at, read.place));
             last.is_none_or(|last| {
                 let same_result = run.result().is_none() || run.result() == last.seen.result.as_deref();
                 last.seen.state.as_deref() == Some("succeeded") && same_result

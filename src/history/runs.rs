@@ -295,6 +295,10 @@ impl<'h> Walk<'h> {
 
     fn delay_after(&mut self, before: &RunSeen, run: &RunSeen) {
         let Some((_, ended, end)) = &before.end else { return };
+        if self.faults.answer_lost(before.at, *ended) {
+            // A call that was held on its way may arrive when its caller has long counted it as failed.
+            return;
+        }
         let asked = micros(end.retry_after_ms);
         let retried = run.seen.attempt == before.seen.attempt.saturating_add(1);
         let (least, most) = match (end.outcome, self.facts) {
@@ -306,6 +310,10 @@ impl<'h> Walk<'h> {
             _ => return,
         };
         let waited = run.at - ended;
+        if waited < 0 {
+            // They overlap, so the outcome of the first was refused and no delay follows from it; I3 judges that.
+            return;
+        }
         if self.renewed >= before.at || self.faults.clock_jumped(before.at, run.at) {
             return;
         }

@@ -218,6 +218,19 @@ async fn only_a_first_delivery_before_its_stamp_is_clean(f: Fixture) {
     assert_eq!(suspects, [false, true, true, true]);
 }
 
+async fn a_push_that_comes_after_a_suspect_one_of_its_life_is_suspect_too(f: Fixture) {
+    let clean = f.now().await + HOUR;
+    let push = |name, seq, clean_until_ms| Push { seq, clean_until_ms, ..f.entry(name, "fast", 1) };
+    // A repeat overtook the first push of life 7, and it ran and went.
+    f.push(&[push("a", 7, 0)]).await;
+    let claim = f.claim(&["fast"], 1).await.claims.remove(0);
+    f.settle(&claim, Release::Done { result: None }).await;
+    f.push(&[push("a", 7, clean), push("b", 6, clean), push("c", 8, clean)]).await;
+    let claims = f.claim(&["fast"], 3).await.claims;
+    let suspects: Vec<(i64, bool)> = claims.iter().map(|claim| (claim.seq, claim.suspect)).collect();
+    assert_eq!(suspects, [(7, true), (6, true), (8, false)]);
+}
+
 async fn every_way_back_makes_an_entry_suspect(f: Fixture) {
     let clean = f.now().await + HOUR;
     let releases = [Release::Retry { due_at_ms: 1 }, Release::Defer { due_at_ms: None }, Release::Crash];
@@ -563,6 +576,7 @@ on_every_broker! {
     a_reset_empties_every_queue_and_refuses_older_epochs_and_other_ledgers
     fences_grow_strictly_across_claims_resets_and_repeated_resets
     only_a_first_delivery_before_its_stamp_is_clean
+    a_push_that_comes_after_a_suspect_one_of_its_life_is_suspect_too
     every_way_back_makes_an_entry_suspect
     a_repeated_push_changes_nothing_and_a_newer_life_replaces
     one_push_may_name_an_id_several_times

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::support::daemon::{Footing, Site};
+use crate::support::daemon::{Footing, Site, wait_for};
 use crate::support::wait::until;
 
 on_both_footings! {
@@ -127,7 +127,7 @@ async fn a_purge_cancels_what_waits_and_leaves_what_runs(footing: Footing) {
     let site = Site::new(footing).await;
     let daemon = site.start("[pools.work-workers]\nmin = 1\nmax = 1\n").await;
     let gate = site.folder().join("gate");
-    let line = format!("while ! test -e {}; do sleep 0.02; done", gate.display());
+    let line = wait_for(&gate);
     let running = daemon.submit(json!({"type": "shell", "payload": line})).await;
     daemon.in_state(&running, "running").await;
     let waiting = daemon.submit_many(&json!({"type": "noop"}), 1_200).await;

@@ -6,7 +6,7 @@ use nix::sys::signal::Signal;
 use serde_json::json;
 use tokio::time::Instant;
 
-use crate::support::daemon::{Footing, Site};
+use crate::support::daemon::{Footing, Site, wait_for};
 use crate::support::wait::until;
 
 /// The lease of the tests' configuration, in seconds.
@@ -18,7 +18,7 @@ async fn the_jobs_of_a_killed_node_run_again_on_another() {
     let mut first = site.start("").await;
     let started = site.folder().join("started");
     let gate = site.folder().join("gate");
-    let line = format!("echo x >> {}; while ! test -e {}; do sleep 0.02; done", started.display(), gate.display());
+    let line = format!("echo x >> {}; {}", started.display(), wait_for(&gate));
     let mut ids = Vec::new();
     for _ in 0..4 {
         ids.push(first.submit(json!({"type": "shell", "payload": line})).await);

@@ -6,7 +6,7 @@ use std::process::Command;
 
 use serde_json::json;
 
-use crate::support::daemon::{Daemon, Footing, Site};
+use crate::support::daemon::{Daemon, Footing, Site, wait_for};
 use crate::support::wait::until;
 
 /// The daemon in a mount namespace of its own, in which its data folder is a small file system that
@@ -34,7 +34,7 @@ async fn a_full_disk_refuses_new_jobs_and_loses_none() {
     let command = on_a_small_disk(&site.command(""), data.to_str().unwrap());
     let daemon = Daemon::spawn(command).await;
     let gate = site.folder().join("gate");
-    let hold = format!("while ! test -e {}; do sleep 0.02; done; echo done", gate.display());
+    let hold = format!("{}; echo done", wait_for(&gate));
     let running = daemon.submit(json!({"type": "shell", "payload": hold})).await;
     daemon.in_state(&running, "running").await;
 
@@ -78,11 +78,7 @@ async fn outcomes_are_held_while_the_disk_is_full_and_land_once_there_is_room() 
     // The second goes on for more than a lease (3 s) after the first has ended.
     let mut jobs = Vec::new();
     for (name, more) in [("ran-1", ""), ("ran-2", "sleep 4;")] {
-        let line = format!(
-            "while ! test -e {}; do sleep 0.02; done; {more} echo ran >> {}; echo done",
-            gate.display(),
-            ran(name).display()
-        );
+        let line = format!("{}; {more} echo ran >> {}; echo done", wait_for(&gate), ran(name).display());
         let id = daemon.submit(json!({"type": "shell", "payload": line})).await;
         daemon.in_state(&id, "running").await;
         jobs.push(id);

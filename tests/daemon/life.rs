@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::support::daemon::{Footing, Site};
+use crate::support::daemon::{Footing, Site, wait_for};
 use crate::support::wait::until;
 
 on_both_footings! {
@@ -47,7 +47,7 @@ async fn urgent_jobs_run_first_and_nobody_starves(footing: Footing) {
     let daemon = site.start("[pools.work-workers]\nmin = 1\nmax = 1\n").await;
     let order = site.folder().join("order");
     let gate = site.folder().join("gate");
-    let hold = format!("while ! test -e {}; do sleep 0.02; done", gate.display());
+    let hold = wait_for(&gate);
     let held = daemon.submit(json!({"type": "shell", "payload": hold})).await;
     daemon.in_state(&held, "running").await;
     let mut ids = Vec::new();

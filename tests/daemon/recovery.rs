@@ -5,7 +5,7 @@ use std::time::Duration;
 use redis::aio::MultiplexedConnection;
 use serde_json::{Value, json};
 
-use crate::support::daemon::{Daemon, Site};
+use crate::support::daemon::{Daemon, Site, wait_for};
 use crate::support::postgres::{Postgres, TestDatabase};
 use crate::support::redis::Redis;
 use crate::support::wait::until;
@@ -34,11 +34,7 @@ impl World {
     /// Jobs that note their start in a file, with the id of each, and end once the gate is there.
     async fn gated(&self, count: usize) -> Vec<String> {
         let (starts, gate) = (self.site.folder().join("starts"), self.gate());
-        let line = format!(
-            "echo $GANGER_JOB_ID >> {}; while ! test -e {}; do sleep 0.02; done",
-            starts.display(),
-            gate.display()
-        );
+        let line = format!("echo $GANGER_JOB_ID >> {}; {}", starts.display(), wait_for(&gate));
         let mut ids = Vec::new();
         for number in 0..count {
             let node = &self.nodes[number % self.nodes.len()];

@@ -6,7 +6,7 @@ use nix::sys::signal::Signal;
 use serde_json::json;
 use tokio::time::Instant;
 
-use crate::support::daemon::{Footing, Site};
+use crate::support::daemon::{Footing, Site, wait_for};
 use crate::support::wait::until;
 
 on_both_footings! {
@@ -22,8 +22,7 @@ async fn sigterm_lets_short_jobs_finish_and_gives_long_ones_back_unspent(footing
     let mut daemon = site.start(soft).await;
     let ran = site.folder().join("ran");
     let gate = site.folder().join("gate");
-    let line =
-        |n: usize| format!("echo {n} >> {}; while ! test -e {}; do sleep 0.02; done", ran.display(), gate.display());
+    let line = |n: usize| format!("echo {n} >> {}; {}", ran.display(), wait_for(&gate));
     let mut long = Vec::new();
     for n in 0..2 {
         long.push(daemon.submit(json!({"type": "shell", "payload": line(n)})).await);
@@ -61,7 +60,7 @@ async fn a_stopping_node_accepts_nothing_and_still_answers(footing: Footing) {
     let site = Site::new(footing).await;
     let mut daemon = site.start("[shutdown]\nsoft_ms = 30000\n").await;
     let gate = site.folder().join("gate");
-    let line = format!("while ! test -e {}; do sleep 0.02; done", gate.display());
+    let line = wait_for(&gate);
     let id = daemon.submit(json!({"type": "shell", "payload": line})).await;
     daemon.in_state(&id, "running").await;
     daemon.signal(Signal::SIGTERM);

@@ -445,6 +445,8 @@ fn children_come_from_the_run_that_was_recorded() {
     let told = |tale: crate::tale::Tale| crate::tale::broken(&tale.verdict(false));
     assert!(told(family(Succeeded, "lost", true, Some("succeeded"))).contains(&Invariant::I13));
     assert!(told(family(Failed, "won", true, Some("succeeded"))).contains(&Invariant::I13));
+    let mut deleted = family(Succeeded, "won", true, Some("succeeded"));
+    deleted.order(970, Action::Delete, "a", 200).read_as(980, "a", None, None).is_sound();
 }
 
 // === I12: delays ===

@@ -1,6 +1,6 @@
 //! The shared broker as one node reaches it.
 
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
@@ -29,17 +29,19 @@ pub struct SiteBroker {
     adopted: Mutex<String>,
     epoch: AtomicI64,
     wakes: broadcast::Sender<QueueName>,
+    /// Whether the server has no room for new entries.
+    full: Arc<AtomicBool>,
     /// By how much this node's estimate of the broker's clock is wrong, in milliseconds.
     estimate_ms: i64,
 }
 
 impl SiteBroker {
-    pub fn new(site: Arc<Site>, shared: &MemoryBroker, tasks: &Tasks, estimate_ms: i64) -> Self {
+    pub fn new(site: Arc<Site>, shared: &MemoryBroker, full: Arc<AtomicBool>, tasks: &Tasks, estimate_ms: i64) -> Self {
         let (wakes, _) = broadcast::channel(64);
         tasks.spawn(forward(site.clone(), shared.wakes(), wakes.clone()));
         let broker = Arc::new(shared.handle());
         let (seen, adopted, epoch) = (Arc::default(), Mutex::default(), AtomicI64::new(0));
-        Self { site, broker, seen, adopted, epoch, wakes, estimate_ms }
+        Self { site, broker, seen, adopted, epoch, wakes, full, estimate_ms }
     }
 
     /// One call to the server that was adopted; `effect` must not wait, and the memory broker never does.
@@ -137,7 +139,14 @@ impl Broker for SiteBroker {
 
     async fn push(&self, queue: &QueueName, entries: &[Push]) -> Result<Vec<Pushed>> {
         let (queue, entries) = (queue.clone(), entries.to_vec());
-        self.call("broker.push", move |broker| async move { broker.push(&queue, &entries).await }).await
+        let full = self.full.clone();
+        let effect = move |broker: Arc<MemoryBroker>| async move {
+            if full.load(Ordering::Relaxed) {
+                return Err(BrokerError::Full { place: "simulation".to_owned() });
+            }
+            broker.push(&queue, &entries).await
+        };
+        self.call("broker.push", effect).await
     }
 
     async fn claim(&self, request: &ClaimRequest) -> Result<Claimed> {
@@ -214,7 +223,7 @@ impl Broker for SiteBroker {
     }
 
     fn is_full(&self) -> bool {
-        self.broker.is_full()
+        self.full.load(Ordering::Relaxed)
     }
 
     fn now_ms(&self) -> i64 {

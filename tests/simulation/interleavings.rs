@@ -6,11 +6,13 @@ use std::time::Duration;
 use ganger::engine::{Engine, Fate, Refusal, Submit, Submitted};
 use ganger::history;
 use ganger::job::{Job, JobId, QueueName, State};
+use ganger::service::lock;
 use serde_json::json;
 use serde_json::value::RawValue;
 
 use crate::dice::Dice;
 use crate::schedule;
+use crate::site::Weather;
 use crate::story::Event;
 use crate::support::model_ledger::ModelLedger;
 use crate::world::{LEASE_MS, Node, Shape, World};
@@ -140,6 +142,22 @@ async fn a_lost_commit_answer_of_a_settle_is_one_outcome() {
     assert_eq!(rested, 1);
 }
 
+#[tokio::test(start_paused = true)]
+async fn an_outcome_that_was_held_without_the_ledger_needs_no_other_one_to_be_recorded() {
+    let world = world();
+    let (node, engine) = node(&world).await;
+    let submitted = send(&engine, submit(None, &["ok:500"], false)).await.unwrap();
+    started(&world, 1).await;
+    *lock(&node.site.ledger_weather) = Weather::AWAY;
+    tokio::time::sleep(Duration::from_secs(20)).await;
+    assert!(world.ledger.store().finished.is_empty(), "the ledger is away");
+    *lock(&node.site.ledger_weather) = Weather::CALM;
+    // Nothing else ends on this node, so nothing else wakes its committers.
+    assert_eq!(at_rest(&world, &submitted.id).await.counters.attempts, 1);
+    nothing_is_left(&world).await;
+    assert_eq!(runs(&world).len(), 1);
+}
+
 /// The job of a node that is stopped at `what` is pushed by the sweep and finished by another node; then the
 /// first one goes on and pushes.
 async fn stopped_at(what: &'static str, after: bool) {
@@ -172,6 +190,52 @@ async fn a_node_stopped_before_its_push_does_not_run_again_what_another_has_fini
 #[tokio::test(start_paused = true)]
 async fn a_node_stopped_before_the_answer_to_its_commit_does_not_run_again_what_another_has_finished() {
     stopped_at("ledger.commit", true).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_node_that_starts_while_another_is_about_to_push_does_not_make_a_job_run_twice() {
+    let world = world();
+    let (first, engine) = node(&world).await;
+    let hold = first.site.hold_before("broker.push");
+    let accepting = tokio::task::JoinSet::from_iter([async move {
+        send(&engine, submit(Some("a"), &["ok:10"], false)).await.map(drop).unwrap_or_default();
+    }]);
+    hold.reached().await;
+    // It looks for entries that a node which was killed may not have pushed.
+    let (_second, _) = node(&world).await;
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    hold.release();
+    at_rest(&world, &JobId::stored("a")).await;
+    nothing_is_left(&world).await;
+    assert_eq!(runs(&world).len(), 1, "the late push ran it again");
+    drop(accepting);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_push_that_comes_late_does_not_run_again_what_its_repeat_has_finished() {
+    let world = world();
+    let (node, engine) = node(&world).await;
+    node.site.come_late("broker.push", Duration::from_secs(3));
+    let id = send(&engine, submit(None, &["ok:10"], false)).await.unwrap().id;
+    at_rest(&world, &id).await;
+    assert!(world.clock.elapsed_ms() < 5_000, "the first push is still on its way");
+    nothing_is_left(&world).await;
+    assert_eq!(runs(&world).len(), 1, "the late push ran it again");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_node_whose_clock_is_slow_does_not_make_poison_of_what_is_due() {
+    let world = world();
+    let (first, engine) = node(&world).await;
+    let id = send(&engine, submit(None, &["defer:10:8000", "ok:10"], false)).await.unwrap().id;
+    started(&world, 1).await;
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    first.leave(Duration::from_secs(1)).await;
+    let (second, _) = node(&world).await;
+    second.site.clock.skew(-5_000);
+    let job = at_rest(&world, &id).await;
+    assert_eq!(job.rest.as_ref().unwrap().state, State::Succeeded, "{:?}", job.error);
+    assert!(job.counters.deliveries < 10, "it was claimed {} times", job.counters.deliveries);
 }
 
 #[tokio::test(start_paused = true)]

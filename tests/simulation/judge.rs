@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use ganger::history::{self, Action, Backoff, Header, Outcome, Part, Place, TypeFacts};
 use ganger::job::{Fence, Job, JobId, QueueName, Seq, State};
-use ganger::policy::catalog::{Catalog, OnLate};
+use ganger::policy::catalog::OnLate;
 use ganger::policy::retry;
 
 use crate::clients::token;
@@ -25,63 +25,63 @@ pub fn judge(world: &World) -> Vec<String> {
     wrong.extend(lives_end_once(&entries));
     wrong.extend(fences_grow(&entries));
     wrong.extend(nothing_starts_after_its_end(&entries));
+    wrong.extend(pauses_hold(&entries));
     wrong.extend(attempts_are_runs(&entries, &rows));
     wrong.extend(crashes_have_a_cause(world, &entries, &rows));
     wrong
 }
 
-/// What the history checker says.
+/// What the history checker says. Clients and handlers are two recorders, whose clocks agree as well as the
+/// nodes' estimates of the broker's clock do.
 fn checked(world: &World, entries: &[Entry]) -> Vec<String> {
+    let mut files = ["clients", "handlers"].map(|recorder| vec![history::Event::Header(header(world, recorder))]);
+    for event in seen(entries) {
+        let is_run = matches!(event, history::Event::Run(_) | history::Event::RunEnd(_));
+        files[usize::from(is_run)].push(event.clone());
+    }
     let mut reader = history::Reader::default();
-    let seen = entries.iter().filter_map(|entry| match &entry.event {
-        Event::Seen(seen) => Some(seen.clone()),
-        _ => None,
-    });
-    let header = history::Event::Header(header(world));
-    let mut lines: Vec<history::Event> = vec![header];
-    lines.extend(seen);
-    for (event, line) in lines.iter().zip(1..) {
-        reader.event(Place { file: 0, line }, event.clone()).expect("the simulation records a history");
+    for (file, events) in files.iter().enumerate() {
+        for (event, line) in events.iter().zip(1..) {
+            reader.event(Place { file, line }, event.clone()).expect("the simulation records a history");
+        }
     }
     let verdict = history::check(&reader.finish(), false);
     let told = verdict.violations.iter().map(|violation| {
-        let lines: Vec<String> =
-            violation.seen.iter().map(|place| serde_json::to_string(&lines[place.line - 1]).unwrap()).collect();
+        let line = |place: &Place| serde_json::to_string(&files[place.file][place.line - 1]).unwrap();
+        let lines: Vec<String> = violation.seen.iter().map(line).collect();
         format!("{}: job {}: {}: {}", violation.invariant, violation.job, violation.what, lines.join(" "))
     });
     told.collect()
 }
 
-fn header(world: &World) -> Header {
-    let facts = |catalog: &Catalog| {
-        let types = catalog.types.values().map(|known| {
-            let facts = TypeFacts {
-                max_attempts: known.retry.max_attempts(),
-                timeout_ms: known.timeout_ms,
-                backoff: match known.retry.backoff {
-                    retry::Backoff::Exponential => Backoff::Exponential,
-                    retry::Backoff::Linear => Backoff::Linear,
-                    retry::Backoff::Immediate => Backoff::Immediate,
-                },
-                base_delay_ms: known.retry.base_delay_ms,
-                max_delay_ms: known.retry.max_delay_ms,
-                jitter: known.retry.jitter == retry::Jitter::Full,
-                expire_after_ms: known.sla_ms.filter(|_| known.on_late == OnLate::Expire),
-            };
-            (known.name.to_string(), facts)
-        });
-        types.collect()
-    };
+fn header(world: &World, recorder: &str) -> Header {
+    let types = world.catalog.types.values().map(|known| {
+        let facts = TypeFacts {
+            max_attempts: known.retry.max_attempts(),
+            timeout_ms: known.timeout_ms,
+            backoff: match known.retry.backoff {
+                retry::Backoff::Exponential => Backoff::Exponential,
+                retry::Backoff::Linear => Backoff::Linear,
+                retry::Backoff::Immediate => Backoff::Immediate,
+            },
+            base_delay_ms: known.retry.base_delay_ms,
+            max_delay_ms: known.retry.max_delay_ms,
+            jitter: known.retry.jitter == retry::Jitter::Full,
+            expire_after_ms: known.sla_ms.filter(|_| known.on_late == OnLate::Expire),
+        };
+        (known.name.to_string(), facts)
+    });
     Header {
         version: history::VERSION,
-        recorder: "simulation".to_owned(),
+        recorder: recorder.to_owned(),
         wall_ms: crate::clock::BEGIN.millis(),
+        clock_error_ms: 50,
         // A renewal tells a handler that it has lost its lease; a stubborn one has its grace after that.
         grace_ms: 25_000,
         settle_ms: 2_000,
         // A lease and a renewal, and the longest that a call is on its way.
         aftermath_ms: 60_000,
-        types: facts(&world.catalog),
+        types: types.collect(),
         ..Header::default()
     }
 }
@@ -191,6 +191,49 @@ fn nothing_starts_after_its_end(entries: &[Entry]) -> Vec<String> {
                     wrong.push(format!(
                         "job {} started at {} ms under fence {}, given at {granted} ms, though life {seq} ended at {end} ms",
                         run.job, entry.at_ms, run.fence
+                    ));
+                }
+            }
+            _ => {}
+        }
+    }
+    wrong
+}
+
+/// I4: no lease of a queue is given from the answer to its pause until someone asks to lift it; not judged
+/// while the broker is at fault, because then what was lifted before may come there after the pause.
+fn pauses_hold(entries: &[Entry]) -> Vec<String> {
+    let mut wrong = Vec::new();
+    let (mut pausing, mut lifting): (BTreeMap<u64, &str>, BTreeMap<u64, &str>) = Default::default();
+    let mut paused: BTreeMap<&str, i64> = BTreeMap::new();
+    let mut faulty_until_us = i64::MIN;
+    for entry in entries {
+        match &entry.event {
+            Event::Seen(history::Event::Fault(fault)) if fault.on == Part::Broker => {
+                faulty_until_us = faulty_until_us.max(fault.to_us);
+            }
+            Event::Seen(history::Event::Order(order)) => match (order.action, order.queue.as_deref()) {
+                (Action::Pause, Some(queue)) => drop(pausing.insert(order.call, queue)),
+                (Action::Resume, Some(queue)) => {
+                    paused.remove(queue);
+                    lifting.insert(order.call, queue);
+                    // What was asked before may be done later, after this one.
+                    pausing.retain(|_, of| *of != queue);
+                }
+                _ => {}
+            },
+            Event::Seen(history::Event::OrderAnswer(answer)) => {
+                lifting.remove(&answer.call);
+                let done = pausing.remove(&answer.call).filter(|_| answer.status == Some(200));
+                if let Some(queue) = done.filter(|queue| lifting.values().all(|lifted| lifted != queue)) {
+                    paused.insert(queue, entry.at_ms);
+                }
+            }
+            Event::Granted { queue, id, fence, .. } if entry.at_ms * 1_000 > faulty_until_us => {
+                if let Some(since) = paused.get(queue.as_str()) {
+                    wrong.push(format!(
+                        "job {id} was given fence {fence} at {} ms, though queue {queue} is paused since {since} ms",
+                        entry.at_ms
                     ));
                 }
             }

@@ -37,7 +37,7 @@ mod site;
 mod story;
 mod world;
 
-use std::time::Instant;
+use tokio::time::Instant;
 
 /// Seeds of the smoke set.
 const SMOKE: u64 = 200;

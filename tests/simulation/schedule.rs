@@ -35,10 +35,13 @@ enum Fault {
     BrokerAway,
     LedgerAway,
     Flaky,
+    CutOff,
     Swizzle,
+    Reload,
+    BrokerFull,
 }
 
-const FAULTS: [Fault; 12] = [
+const FAULTS: [Fault; 15] = [
     Fault::Kill,
     Fault::Freeze,
     Fault::Leave,
@@ -50,7 +53,10 @@ const FAULTS: [Fault; 12] = [
     Fault::BrokerAway,
     Fault::LedgerAway,
     Fault::Flaky,
+    Fault::CutOff,
     Fault::Swizzle,
+    Fault::Reload,
+    Fault::BrokerFull,
 ];
 
 /// What is drawn before the beginning.
@@ -98,9 +104,10 @@ struct Director {
 
 impl Director {
     fn new(world: &Arc<World>, dice: Dice) -> Self {
-        let mut faults: Vec<Fault> = FAULTS.iter().copied().filter(|_| dice.happens(0.35)).collect();
-        if faults.is_empty() {
-            faults.push(Fault::Kill);
+        let mut faults: Vec<Fault> = FAULTS.iter().copied().filter(|_| dice.happens(0.3)).collect();
+        // Bad wires make every other fault worse.
+        if faults.is_empty() || dice.happens(0.4) {
+            faults.push(Fault::Flaky);
         }
         Self { world: world.clone(), dice, faults, snapshot: std::sync::Mutex::default() }
     }
@@ -155,6 +162,13 @@ impl Director {
                 }
             }
             (Fault::Flaky, node) => self.flaky(node.as_deref()),
+            (Fault::CutOff, Some(node)) => self.cut_off(&node),
+            (Fault::Reload, Some(node)) => {
+                let workers = usize::try_from(dice.range(1, 4)).unwrap();
+                world.story.note(format!("{} has {workers} workers a pool from now on", node.site.id));
+                world.reload(&node, workers).await;
+            }
+            (Fault::BrokerFull, _) => self.full(),
             (Fault::LedgerAway | Fault::BrokerAway, _) => self.away(fault == Fault::LedgerAway),
             _ => self.strike_broker(fault).await,
         }
@@ -218,15 +232,46 @@ impl Director {
         });
     }
 
+    /// One node reaches one of the stores no more, or neither.
+    fn cut_off(&self, node: &Node) {
+        let (time, site, dice) = (self.dice.ms(200, 70_000), node.site.clone(), &self.dice);
+        let (ledger, broker) = *dice.pick(&[(true, false), (false, true), (true, true)]).unwrap();
+        for (cut, part, weather) in
+            [(ledger, Part::Ledger, &site.ledger_weather), (broker, Part::Broker, &site.broker_weather)]
+        {
+            if cut {
+                self.world.story.fault(part, format!("{} is cut off for {time:?}", site.id), time + RECOVERY);
+                *lock(weather) = Weather::AWAY;
+            }
+        }
+        site.lapse();
+        self.later(time, move |world| {
+            world.story.note(format!("{} is no longer cut off", site.id));
+            *lock(&site.ledger_weather) = Weather::CALM;
+            *lock(&site.broker_weather) = Weather::CALM;
+        });
+    }
+
+    /// The broker has no room for new entries.
+    fn full(&self) {
+        let time = self.dice.ms(200, 30_000);
+        self.world.story.fault(Part::Broker, format!("it is full for {time:?}"), time + RECOVERY);
+        self.world.fill_broker(true);
+        self.later(time, |world| {
+            world.story.note("the broker has room again");
+            world.fill_broker(false);
+        });
+    }
+
     /// The wires of one node, or of all, become bad.
     fn flaky(&self, node: Option<&Node>) {
         let (world, dice) = (&self.world, &self.dice);
-        let share = || if dice.happens(0.5) { 0.0 } else { dice.ms(0, 400).as_secs_f64() };
+        let share = || if dice.happens(0.4) { 0.0 } else { dice.ms(20, 500).as_secs_f64() };
         let draw = || Weather {
             away: false,
             before: share(),
             after: share(),
-            late: share() / 2.0,
+            late: share(),
             way_ms: *dice.pick(&[2, 2, 50, 1_000, 4_000]).unwrap(),
         };
         let nodes = match node {
@@ -263,6 +308,7 @@ impl Director {
             node.site.clock.skew(0);
             node.site.freeze(false);
         }
+        world.fill_broker(false);
         if world.nodes().is_empty() {
             world.start_node();
         }

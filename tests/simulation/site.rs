@@ -55,6 +55,8 @@ pub enum Cut {
 enum Act {
     /// It takes effect and its answer is lost.
     LoseAnswer,
+    /// It fails, and takes effect after this time all the same.
+    ComeLate(Duration),
     /// It waits before its effect.
     HoldBefore(Hold),
     /// Its answer waits.
@@ -168,6 +170,11 @@ impl Site {
         lock(&self.script).push((what, Act::LoseAnswer));
     }
 
+    /// The next call of this name fails, and takes effect after `time` all the same.
+    pub fn come_late(&self, what: &'static str, time: Duration) {
+        lock(&self.script).push((what, Act::ComeLate(time)));
+    }
+
     /// The next call of this name is held up before its effect.
     pub fn hold_before(&self, what: &'static str) -> Hold {
         let hold = Hold::new();
@@ -221,7 +228,11 @@ impl Site {
         self.gate().await;
         let before = *lock(weather);
         let act = self.scripted(what);
-        let fate = if matches!(act, Some(Act::LoseAnswer)) { Fate::ErrorAfter } else { self.fate(before) };
+        let fate = match act {
+            Some(Act::LoseAnswer) => Fate::ErrorAfter,
+            Some(Act::ComeLate(_)) => Fate::ErrorThenEffect,
+            _ => self.fate(before),
+        };
         if let Some(Act::HoldBefore(hold)) = &act {
             hold.stand().await;
         }
@@ -241,7 +252,11 @@ impl Site {
             // The seam promises that these do nothing once their caller has given up.
             Fate::ErrorThenEffect if ["broker.claim", "broker.reap"].contains(&what) => Err(cut(Cut::Unanswered)),
             Fate::ErrorThenEffect => {
-                let (delay, story, site) = (self.dice.ms(1, 3_000), self.story.clone(), self.id.clone());
+                let delay = match act {
+                    Some(Act::ComeLate(time)) => time,
+                    _ => self.dice.ms(1, 3_000),
+                };
+                let (story, site) = (self.story.clone(), self.id.clone());
                 self.tasks.spawn(async move {
                     tokio::time::sleep(delay).await;
                     story.call(site.as_str(), what, "takes effect late");

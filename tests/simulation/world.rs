@@ -1,6 +1,7 @@
 //! The world: one ledger, one broker, and nodes that come and go.
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::atomic::{AtomicBool, Ordering as Memory};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -113,6 +114,7 @@ pub struct World {
     sites: Mutex<Vec<Arc<Site>>>,
     made: Mutex<u64>,
     servers: Mutex<u64>,
+    full: Arc<AtomicBool>,
     pub shape: Shape,
     pub catalog: Catalog,
 }
@@ -146,6 +148,7 @@ impl World {
             sites: Mutex::default(),
             made: Mutex::new(0),
             servers: Mutex::new(0),
+            full: Arc::default(),
             catalog: catalog(&shape),
             shape,
         })
@@ -186,7 +189,7 @@ impl World {
             params(&self.shape, &site.id),
             setup(&self.shape, &site, &self.runs),
             Arc::new(SiteLedger::new(site.clone(), ledger.clone())),
-            Arc::new(SiteBroker::new(site.clone(), &self.broker, &self.tasks, estimate_ms)),
+            Arc::new(SiteBroker::new(site.clone(), &self.broker, self.full.clone(), &self.tasks, estimate_ms)),
             clock,
             Arc::new(Chance::seeded(site.dice.bits())),
             supervisor.clone(),
@@ -210,6 +213,23 @@ impl World {
             }
         });
         node
+    }
+
+    /// Gives a node another number of workers.
+    pub async fn reload(&self, node: &Node, workers: usize) {
+        let shape = Shape { workers, ..self.shape.clone() };
+        if let Some(engine) = node.engine() {
+            tokio::select! {
+                biased;
+                () = node.site.death() => {}
+                () = engine.reload(setup(&shape, &node.site, &self.runs)) => {}
+            }
+        }
+    }
+
+    /// Sets whether the broker has room for new entries.
+    pub fn fill_broker(&self, full: bool) {
+        self.full.store(full, Memory::Relaxed);
     }
 
     /// Restarts the broker's server with what it held at `to`, or empty.

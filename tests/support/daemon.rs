@@ -16,6 +16,12 @@ use super::{postgres, redis};
 /// The program under test.
 pub const GANGER: &str = env!("CARGO_BIN_EXE_ganger");
 
+/// The program that daemons run: `GANGER_TEST_BINARY`, so that another build can be put to the same
+/// tests, else [`GANGER`].
+fn serving() -> PathBuf {
+    std::env::var_os("GANGER_TEST_BINARY").map_or_else(|| PathBuf::from(GANGER), PathBuf::from)
+}
+
 /// Types, queues and pools that the tests use, with short intervals.
 const BASE: &str = include_str!("base.toml");
 
@@ -92,7 +98,7 @@ impl Site {
         };
         // Each start has a file of its own: an older daemon may read its one again.
         let number = self.folder().read_dir().expect("the folder").count();
-        let mut command = Command::new(GANGER);
+        let mut command = Command::new(serving());
         command.arg("serve").args(["--listen", &format!("127.0.0.1:{port}")]);
         command.arg("--config").arg(file("base.toml", BASE));
         command.arg("--config").arg(file(&format!("extra-{number}.toml"), extra));
@@ -306,6 +312,12 @@ pub fn run(command: &mut Command) -> Output {
         stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
         stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
     }
+}
+
+/// Shell words that wait for a file. They end with the test's folder too: a killed daemon leaves its children.
+pub fn wait_for(gate: &Path) -> String {
+    let folder = gate.parent().expect("a gate stands in a folder");
+    format!("while test -d {} && ! test -e {}; do sleep 0.02; done", folder.display(), gate.display())
 }
 
 /// A file of the repository.

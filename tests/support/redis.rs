@@ -198,6 +198,21 @@ impl Redis {
         self.restart().await;
     }
 
+    /// Has it written down what it has; answers a copy of the file.
+    pub async fn dump(&self) -> PathBuf {
+        redis::cmd("SAVE").exec_async(&mut self.connection().await).await.expect("SAVE");
+        let copy = self.folder.join("old.rdb");
+        std::fs::copy(self.folder.join("dump.rdb"), &copy).expect("a copy of the dump");
+        copy
+    }
+
+    /// Kills it and starts it again on the same port with what `dump` has.
+    pub async fn restart_from(&mut self, dump: &Path) {
+        self.kill();
+        std::fs::copy(dump, self.folder.join("dump.rdb")).expect("the dump in its place");
+        self.restart().await;
+    }
+
     fn socket(&self) -> PathBuf {
         self.folder.join("redis.sock")
     }

@@ -29,6 +29,8 @@ pub(super) struct Queue {
     /// Whether claims are open.
     pub(super) open: bool,
     counter: i64,
+    /// The highest life that was ever pushed as suspect.
+    suspect_seq: Seq,
     paused: BTreeSet<Option<TypeName>>,
     entries: HashMap<JobId, Entry>,
     lanes: BTreeMap<TypeName, BTreeSet<(i64, JobId)>>,
@@ -126,6 +128,9 @@ impl Queue {
     }
 
     pub(super) fn push(&mut self, push: &Push, now: i64) -> Pushed {
+        if push.clean_until_ms == 0 {
+            self.suspect_seq = self.suspect_seq.max(push.seq);
+        }
         let mut answer = Pushed::Added;
         if let Some(found) = self.entries.get(&push.id) {
             if found.seq == push.seq {
@@ -142,7 +147,9 @@ impl Queue {
             job_type: push.job_type.clone(),
             priority: push.priority,
             score: push.score,
-            clean: push.clean_until_ms >= now || (mutant!(clean_for_ever) && push.clean_until_ms > 0),
+            clean: (push.clean_until_ms >= now || mutant!(clean_for_ever))
+                && push.clean_until_ms > 0
+                && push.seq > self.suspect_seq,
             keyed: push.keyed,
             counters: push.counters,
             place: Place::Lane,

@@ -2,7 +2,8 @@
 -- push.lua
 -- Adds entries to a queue. An entry of an older life under the same id is replaced, with its lease,
 -- its lock and its result; one of the same or a newer life stays. An entry is clean only if the
--- server's clock has not passed its stamp. Refused as a whole when the server is out of memory.
+-- server's clock has not passed its stamp and no life from its own on was ever pushed as suspect: then
+-- somebody may have run it already. Refused as a whole when the server is out of memory.
 --
 -- Move: absent -> ready
 -- Move: absent -> scheduled
@@ -27,7 +28,8 @@ local epoch, prefix, channel, queue = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
 local keys = { ctl = KEYS[1], later = KEYS[2], leases = KEYS[3], jobs = KEYS[4], prefix = prefix }
 local FIRST, WIDTH = 5, 8
 
-local found_epoch = redis.call('HGET', keys.ctl, 'epoch')
+local control = redis.call('HMGET', keys.ctl, 'epoch', 'suspect_seq')
+local found_epoch, suspect_seq = control[1], tonumber(control[2] or '0')
 if found_epoch ~= epoch then
   return wrong_epoch(found_epoch)
 end
@@ -37,6 +39,7 @@ local ids = {}
 for at = FIRST, #ARGV, WIDTH do
   ids[#ids + 1] = ARGV[at]
 end
+local known_suspect_seq = suspect_seq
 local raws = read_all(keys.jobs, ids)
 local reply = { digits(now) }
 local writes = new_writes()
@@ -57,6 +60,9 @@ end
 
 local function push(at, base)
   local id, seq = ids[at], ARGV[base + 1]
+  if ARGV[base + 4] == '0' then
+    suspect_seq = math.max(suspect_seq, tonumber(seq))
+  end
   local raw = standing(at)
   local answer = 0
   if raw then
@@ -78,7 +84,7 @@ local function push(at, base)
     answer = 2
   end
   local flags = ARGV[base + 3]
-  if tonumber(ARGV[base + 4]) >= now then
+  if tonumber(ARGV[base + 4]) >= now and tonumber(seq) > suspect_seq then
     flags = flags .. 'c'
   end
   local kind, counters, due = ARGV[base + 2], ARGV[base + 7], tonumber(ARGV[base + 6])
@@ -101,6 +107,9 @@ for at = 1, #ids do
   reply[at + 1] = push(at, FIRST + (at - 1) * WIDTH)
 end
 flush(writes, keys)
+if suspect_seq > known_suspect_seq then
+  redis.call('HSET', keys.ctl, 'suspect_seq', digits(suspect_seq))
+end
 for lane in pairs(lanes) do
   redis.call('SADD', KEYS[5], lane)
 end
