@@ -149,7 +149,7 @@ impl Queue {
             score: push.score,
             clean: (push.clean_until_ms >= now || mutant!(clean_for_ever))
                 && push.clean_until_ms > 0
-                && push.seq > self.suspect_seq,
+                && (push.seq > self.suspect_seq || mutant!(overtaken_push_clean)),
             keyed: push.keyed,
             counters: push.counters,
             place: Place::Lane,
