@@ -319,7 +319,8 @@ impl<'h> Walk<'h> {
         }
         let late = self.history.limits.start_within.map(|within| most.saturating_add(within));
         let too_late = late.is_some_and(|late| waited > late) && !self.faults.held_up(before.at, run.at);
-        if waited + ROUNDING + self.clocks() < least || too_late {
+        let early = self.history.limits.early.max(ROUNDING) + self.clocks();
+        if waited + early < least || too_late {
             let what = format!(
                 "it runs again after {} ms; its policy says {} to {} ms",
                 waited / 1_000,

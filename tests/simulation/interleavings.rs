@@ -193,6 +193,28 @@ async fn a_node_stopped_before_the_answer_to_its_commit_does_not_run_again_what_
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_node_stopped_before_the_answer_to_its_commit_does_not_run_what_has_expired() {
+    let world = world();
+    let (first, engine) = node(&world).await;
+    let (_second, _) = node(&world).await;
+    let hold = first.site.hold_after("ledger.commit");
+    let accepting = tokio::task::JoinSet::from_iter([async move {
+        let late = Submit { job_type: "late".to_owned(), ..submit(Some("a"), &["ok:10"], false) };
+        send(&engine, late).await.map(drop).unwrap_or_default();
+    }]);
+    hold.reached().await;
+    first.site.freeze(true);
+    // Nobody pushed it: the other node finds it late in the ledger alone.
+    let job = at_rest_as(&world, &JobId::stored("a"), State::Expired).await;
+    first.site.freeze(false);
+    hold.release();
+    nothing_is_left(&world).await;
+    assert_eq!(runs(&world), [], "the late push ran it");
+    assert_eq!(at_rest(&world, &job.spec.id).await, job);
+    drop(accepting);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_node_that_starts_while_another_is_about_to_push_does_not_make_a_job_run_twice() {
     let world = world();
     let (first, engine) = node(&world).await;

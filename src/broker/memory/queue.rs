@@ -128,7 +128,7 @@ impl Queue {
     }
 
     pub(super) fn push(&mut self, push: &Push, now: i64) -> Pushed {
-        if push.clean_until_ms == 0 {
+        if push.clean_until_ms == 0 && !mutant!(suspects_forgotten) {
             self.suspect_seq = self.suspect_seq.max(push.seq);
         }
         let mut answer = Pushed::Added;
@@ -142,14 +142,13 @@ impl Queue {
             answer = Pushed::Replaced;
             self.take_out(&push.id);
         }
+        let is_young = push.clean_until_ms >= now || (mutant!(clean_for_ever) && push.clean_until_ms > 0);
         let entry = Entry {
             seq: push.seq,
             job_type: push.job_type.clone(),
             priority: push.priority,
             score: push.score,
-            clean: (push.clean_until_ms >= now || mutant!(clean_for_ever))
-                && push.clean_until_ms > 0
-                && (push.seq > self.suspect_seq || mutant!(overtaken_push_clean)),
+            clean: is_young && push.seq > self.suspect_seq,
             keyed: push.keyed,
             counters: push.counters,
             place: Place::Lane,
