@@ -346,11 +346,11 @@ fn a_job_that_is_cancelled_before_its_commit_is_repeated_does_not_run() {
 #[test]
 fn a_job_that_a_purge_has_cancelled_does_not_run_when_the_answer_to_its_commit_comes() {
     Scene::play(async |scene| {
-        let (one, other) = (scene.node().await, scene.node().await);
+        let one = scene.node().await;
         let held = one.site.hold_after("ledger.commit");
         let purging = async {
             held.reached().await;
-            let count = other.engine().unwrap().purge(&QueueName::stored("main"), "ann").await.unwrap();
+            let count = one.engine().unwrap().purge(&QueueName::stored("main"), "ann").await.unwrap();
             assert_eq!(count, 1);
             held.release();
         };
