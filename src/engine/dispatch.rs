@@ -181,7 +181,7 @@ async fn judge(core: &Core, claimant: Claimant) -> Option<Assignment> {
     };
     // The broker decides what is due, by its own clock; the row knows better only where the broker lost its due
     // time. By this node's clock, if it is slow, the same entry would come back at once, again and again.
-    let broker_now = Timestamp(core.broker.now_ms());
+    let broker_now = if mutant!(due_by_node_clock) { now } else { Timestamp(core.broker.now_ms()) };
     if let Some(due) = job.spec.due_at.filter(|due| claim.suspect && *due > broker_now.plus_ms(DUE_TOLERANCE_MS)) {
         metrics::deferred(run.queue.as_str(), "due_later", 1);
         core.give_back(&run, Release::Defer { due_at_ms: Some(due.millis()) }).await;

@@ -59,6 +59,10 @@ pub struct Header {
     pub settle_ms: u32,
     /// How long after a fault a process may still act on what it knew before, in milliseconds.
     pub aftermath_ms: u32,
+    /// How much earlier than its delay a retry may start, in milliseconds: what nodes may misjudge of
+    /// the broker's clock. At least the few milliseconds that rounding takes.
+    #[serde(default)]
+    pub early_ms: u32,
     /// How long a job that is due waits for a worker at most, in milliseconds. Without it retries
     /// are never too late.
     #[serde(default, skip_serializing_if = "Option::is_none")]

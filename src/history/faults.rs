@@ -1,7 +1,7 @@
 //! The times in which something was broken, ready to be asked.
 
 use super::event::Part;
-use super::reader::At;
+use super::reader::{At, Limits};
 
 /// Disjoint times in order.
 #[derive(Debug, Default)]
@@ -40,7 +40,7 @@ pub(super) struct Faults {
 
 impl Faults {
     /// In strict judgement nothing is excused.
-    pub(super) fn new(faults: &[(Part, At, At)], aftermath: i64, strict: bool) -> Self {
+    pub(super) fn new(faults: &[(Part, At, At)], limits: &Limits, strict: bool) -> Self {
         if strict {
             return Self::default();
         }
@@ -50,9 +50,10 @@ impl Faults {
         };
         Self {
             any: windows(None, 0),
-            handler: windows(Some(Part::Handler), 0),
+            // What was held on the way may arrive a moment after the way is free.
+            handler: windows(Some(Part::Handler), limits.grace),
             clock: windows(Some(Part::Clock), 0),
-            long: windows(None, aftermath),
+            long: windows(None, limits.aftermath),
         }
     }
 
@@ -61,7 +62,7 @@ impl Faults {
         self.any.touch(from, to)
     }
 
-    /// Whether an answer of a handler may have been lost.
+    /// Whether a call of a handler or its answer may have been lost or late.
     pub(super) fn answer_lost(&self, from: At, to: At) -> bool {
         self.handler.touch(from, to)
     }

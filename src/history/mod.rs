@@ -28,7 +28,7 @@ use self::reader::Fate;
 /// was broken.
 #[must_use]
 pub fn check(history: &History, strict: bool) -> Verdict {
-    let faults = Faults::new(&history.faults, history.limits.aftermath, strict);
+    let faults = Faults::new(&history.faults, &history.limits, strict);
     let mut verdict = Verdict { summary: count(history), ..Verdict::default() };
     for job in &history.jobs {
         runs::check(history, &faults, job, &mut verdict);

@@ -54,6 +54,7 @@ pub(super) struct Limits {
     pub(super) grace: i64,
     pub(super) settle: i64,
     pub(super) aftermath: i64,
+    pub(super) early: i64,
     pub(super) start_within: Option<i64>,
     /// How far the clocks of two recorders may be apart.
     pub(super) clocks: i64,
@@ -223,6 +224,7 @@ impl Reader {
         limits.grace = limits.grace.max(micros(header.grace_ms));
         limits.settle = limits.settle.max(micros(header.settle_ms));
         limits.aftermath = limits.aftermath.max(micros(header.aftermath_ms));
+        limits.early = limits.early.max(micros(header.early_ms));
         limits.start_within = limits.start_within.max(header.start_within_ms.map(micros));
         merge(&mut self.history.types, header.types)?;
         merge(&mut self.history.queues, header.queues)

@@ -295,6 +295,10 @@ impl<'h> Walk<'h> {
 
     fn delay_after(&mut self, before: &RunSeen, run: &RunSeen) {
         let Some((_, ended, end)) = &before.end else { return };
+        if self.faults.answer_lost(before.at, *ended) {
+            // A call that was held on its way may arrive when its caller has long counted it as failed.
+            return;
+        }
         let asked = micros(end.retry_after_ms);
         let retried = run.seen.attempt == before.seen.attempt.saturating_add(1);
         let (least, most) = match (end.outcome, self.facts) {
@@ -315,7 +319,8 @@ impl<'h> Walk<'h> {
         }
         let late = self.history.limits.start_within.map(|within| most.saturating_add(within));
         let too_late = late.is_some_and(|late| waited > late) && !self.faults.held_up(before.at, run.at);
-        if waited + ROUNDING + self.clocks() < least || too_late {
+        let early = self.history.limits.early.max(ROUNDING) + self.clocks();
+        if waited + early < least || too_late {
             let what = format!(
                 "it runs again after {} ms; its policy says {} to {} ms",
                 waited / 1_000,

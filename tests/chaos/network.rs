@@ -90,7 +90,7 @@ async fn everything_fails_at_random() {
         let mut dice = plan.dice(3);
         let mut world = World::start(Plan { nodes: 3, operators: true, ..plan }).await;
         world.load().await;
-        for _ in 0..4 {
+        for _ in 0..3 {
             let from = world.story.now_us();
             swizzle(&mut world, &mut dice).await;
             world.all_open().await;

@@ -12,7 +12,7 @@ use super::world::{LEASE_MS, World, patiently};
 
 /// Submits a job that runs longer than the outage and a lease together, and waits until it runs.
 async fn long_job(world: &World) -> String {
-    let ms = away().as_millis() as u64 + 2 * u64::from(LEASE_MS);
+    let ms = away().as_millis() as u64 + u64::from(LEASE_MS) + 500;
     let id = format!("long-{}", world.plan.seed);
     let payload = json!({ "ms": ms });
     let sent = Submit {

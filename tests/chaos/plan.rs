@@ -63,9 +63,9 @@ pub fn rounds(scenario: &'static str) -> Vec<Plan> {
     (0..rounds).map(|round| Plan::new(scenario, first + round)).collect()
 }
 
-/// How long a store stays away: five seconds, or `GANGER_CHAOS_AWAY_S`.
+/// How long a store stays away: longer than a lease, or `GANGER_CHAOS_AWAY_S`.
 pub fn away() -> Duration {
-    Duration::from_secs(variable("AWAY_S").unwrap_or(5))
+    Duration::from_secs(variable("AWAY_S").unwrap_or(4))
 }
 
 /// The variable `GANGER_CHAOS_NAME`, where it is set.

@@ -21,7 +21,7 @@ pub const MAX_ATTEMPTS: u32 = 4;
 /// The longest run of every type but `long`, in milliseconds.
 pub const TIMEOUT_MS: u64 = 20_000;
 /// The first and the longest delay between attempts, in milliseconds.
-pub const DELAYS_MS: (u64, u64) = (100, 500);
+pub const DELAYS_MS: (u64, u64) = (300, 1_500);
 /// The slack of priorities 1 to 5, in milliseconds.
 pub const SLACK_MS: [i64; 5] = [500, 1_000, 1_500, 2_000, 2_500];
 
@@ -71,6 +71,8 @@ fn header(began: Instant) -> Header {
         grace_ms: RENEW_MS + 2_000,
         settle_ms: 2_000,
         aftermath_ms: LEASE_MS + 2 * RENEW_MS + 2_000,
+        // A busy machine answers late, and half a round trip is what a node may misjudge.
+        early_ms: 200,
         types: TYPES.iter().map(|name| ((*name).to_owned(), facts(name))).collect(),
         queues: BTreeMap::from([("flow".to_owned(), flow)]),
         ..Header::default()

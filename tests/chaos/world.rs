@@ -242,6 +242,7 @@ impl World {
     pub async fn rebuilt(&mut self, before: f64, from_us: i64) {
         until("the broker is rebuilt", || async { (self.rebuilds().await > before).then_some(()) }).await;
         self.all_open().await;
+        self.note("rebuilds", self.rebuilds().await - before);
         self.note("rebuilt after s", seconds(self.story.now_us() - from_us));
         // Claims that were answered before the loss may still start at once.
         let lost = from_us + 50_000;

@@ -463,6 +463,9 @@ fn a_retry_waits_as_its_policy_says() {
     again(DELAY + 2_001).breaks(Invariant::I12);
     again(DELAY + 2_001).fault(115, 120, Part::Broker).is_sound();
     again(DELAY - 20).fault(115, 120, Part::Clock).is_sound();
+    let mut tolerant = again(DELAY - 20);
+    tolerant.events[0] = Event::Header(Header { early_ms: 20, ..header() });
+    tolerant.is_sound();
     let asked = |after: i64| {
         let mut tale = tale();
         tale.accepted(0, "a");

@@ -40,7 +40,7 @@ mod world;
 use tokio::time::Instant;
 
 /// Seeds of the smoke set.
-const SMOKE: u64 = 200;
+const SMOKE: u64 = 100;
 
 /// A number from the environment.
 fn number(name: &str) -> Option<u64> {

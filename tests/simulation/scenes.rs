@@ -13,7 +13,6 @@ use ganger::ledger::{Ledger as _, Scope};
 use ganger::service::lock;
 use serde_json::json;
 use serde_json::value::RawValue;
-use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 
 use crate::dice::Dice;
@@ -324,22 +323,40 @@ fn outcomes_that_wait_for_the_ledger_are_bounded() {
 }
 
 #[test]
-fn a_job_whose_commit_was_repeated_is_not_taken_for_fresh() {
+fn a_job_that_is_cancelled_before_its_commit_is_repeated_does_not_run() {
+    Scene::play(async |scene| {
+        let (one, other) = (scene.node().await, scene.node().await);
+        one.site.lose_answer("ledger.commit");
+        let cancelling = async {
+            let id = loop {
+                let row = scene.world.ledger.store().live.values().next().map(|row| row.job.spec.id.clone());
+                match row {
+                    Some(id) => break id,
+                    None => sleep(Duration::from_millis(1)).await,
+                }
+            };
+            other.engine().unwrap().cancel(&id).await.unwrap();
+        };
+        let (id, ()) = tokio::join!(scene.submit(&one, &["ok:10"]), cancelling);
+        seconds(30).await;
+        assert_eq!((scene.grants(&id).len(), scene.runs(&id)), (1, 0), "the repeat has pushed it, and it is not run");
+    });
+}
+
+#[test]
+fn a_job_that_a_purge_has_cancelled_does_not_run_when_the_answer_to_its_commit_comes() {
     Scene::play(async |scene| {
         let one = scene.node().await;
-        one.site.lose_answer("ledger.commit");
-        let engine = one.engine().unwrap();
-        let mut submitting = JoinSet::new();
-        submitting.spawn(async move { engine.submit(vec![job(&["ok:10"], 0)]).await.remove(0) });
-        while scene.world.ledger.store().live.is_empty() {
-            sleep(Duration::from_millis(1)).await;
-        }
-        // A node that starts pushes whatever is live, and runs this before the first one repeats its commit.
-        let other = scene.world.start_node();
-        let id = submitting.join_next().await.unwrap().unwrap().unwrap().id;
-        scene.succeeds(&other, &id).await;
-        seconds(60).await;
-        assert_eq!((scene.grants(&id).len(), scene.runs(&id)), (2, 1), "the repeat has pushed it, and it is not run");
+        let held = one.site.hold_after("ledger.commit");
+        let purging = async {
+            held.reached().await;
+            let count = one.engine().unwrap().purge(&QueueName::stored("main"), "ann").await.unwrap();
+            assert_eq!(count, 1);
+            held.release();
+        };
+        let (id, ()) = tokio::join!(scene.submit(&one, &["ok:10"]), purging);
+        seconds(30).await;
+        assert_eq!((scene.grants(&id).len(), scene.runs(&id)), (1, 0), "it was pushed, and it is not run");
     });
 }
 
