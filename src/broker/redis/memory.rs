@@ -11,7 +11,7 @@ use super::info::Info;
 use crate::telemetry::metrics;
 
 /// How often the figure is read.
-pub(super) const PERIOD: Duration = Duration::from_millis(500);
+pub(super) const PERIOD: Duration = Duration::from_millis(250);
 
 /// Older figures say nothing about new entries any more.
 const AGE_MAX: Duration = Duration::from_secs(1);
