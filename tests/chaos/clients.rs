@@ -17,6 +17,9 @@ use super::story::{SLACK_MS, Story, digest, queue_of};
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long a client repeats a submit before it gives up.
 const REPEAT_FOR: Duration = Duration::from_secs(90);
+/// Between a refusal and the next try. Without growing pauses the repeats of an outage alone keep two cores busy.
+const PAUSE_MIN: Duration = Duration::from_millis(100);
+const PAUSE_MAX: Duration = Duration::from_secs(2);
 /// Submits under way at most; beyond it the offer waits, because a client that cannot keep up offers nothing.
 const UNDER_WAY_MAX: usize = 2_000;
 
@@ -101,6 +104,7 @@ fn fingerprint(body: &Value) -> String {
 
 async fn client(mut wish: Wish, mut dice: StdRng, story: Story, nodes: Nodes, http: reqwest::Client) {
     let end = tokio::time::Instant::now() + REPEAT_FOR;
+    let mut pause = PAUSE_MIN;
     loop {
         let url = pick(&nodes, &mut dice);
         let (status, _) = call(&story, &http, &url, &wish.sent, &wish.body).await;
@@ -114,7 +118,10 @@ async fn client(mut wish: Wish, mut dice: StdRng, story: Story, nodes: Nodes, ht
             }
             Some(200..=299 | 400..=499) => return,
             Some(_) | None if wish.impatient || tokio::time::Instant::now() > end => return,
-            Some(_) | None => tokio::time::sleep(Duration::from_millis(dice.random_range(50..400))).await,
+            Some(_) | None => {
+                tokio::time::sleep(pause.mul_f64(dice.random_range(0.5..1.5))).await;
+                pause = (pause * 2).min(PAUSE_MAX);
+            }
         }
     }
 }

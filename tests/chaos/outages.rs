@@ -32,9 +32,8 @@ async fn long_job(world: &World) -> String {
 
 /// The long job ran once and cost nothing.
 async fn one_run(world: &World, id: &str) {
-    let daemon = world.nodes[0].daemon.as_ref().unwrap();
     let job = patiently("the long job ends", || async {
-        let job = daemon.job(id).await;
+        let job = world.nodes[0].body(&format!("/v1/jobs/{id}")).await?;
         (job["state"] != "running" && job["state"] != "ready").then_some(job)
     })
     .await;

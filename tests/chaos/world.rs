@@ -119,7 +119,8 @@ impl Node {
         [(&self.broker, Part::Broker), (&self.ledger, Part::Ledger), (&self.handler, Part::Handler)]
     }
 
-    async fn body(&self, path: &str) -> Option<Value> {
+    /// What it answers to a GET, if it does.
+    pub async fn body(&self, path: &str) -> Option<Value> {
         let daemon = self.daemon.as_ref()?;
         let answer = daemon.client.get(format!("{}{path}", daemon.url)).timeout(Duration::from_secs(5)).send().await;
         serde_json::from_slice(&answer.ok()?.bytes().await.ok()?).ok()
