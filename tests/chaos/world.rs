@@ -302,8 +302,9 @@ impl World {
             let (story, http) = (self.story.clone(), self.http.clone());
             readers.spawn(async move {
                 loop {
+                    // Who got no answer asks again: what nobody reads, nobody can judge.
                     let rested = read_one(&story, &http, &url, &id).await;
-                    if rested || !until_rest || Instant::now() > end {
+                    if rested.is_some_and(|rested| rested || !until_rest) || Instant::now() > end {
                         return;
                     }
                 }
@@ -354,8 +355,8 @@ impl World {
     }
 }
 
-/// Reads one job; answers whether it is at rest or nowhere.
-async fn read_one(story: &Story, http: &reqwest::Client, url: &str, id: &str) -> bool {
+/// Reads one job; answers whether it is at rest or nowhere, `None` without an answer.
+async fn read_one(story: &Story, http: &reqwest::Client, url: &str, id: &str) -> Option<bool> {
     let asked_us = story.now_us();
     let answer = http.get(url).timeout(Duration::from_secs(10)).send().await;
     let status = answer.as_ref().map(|response| response.status().as_u16()).ok();
@@ -366,16 +367,16 @@ async fn read_one(story: &Story, http: &reqwest::Client, url: &str, id: &str) ->
     match (status, body) {
         (Some(404), _) => {
             story.read(asked_us, id, None);
-            true
+            Some(true)
         }
         (Some(200), Some(job)) => {
             story.read(asked_us, id, Some(&job));
-            !["scheduled", "ready", "running", "retrying"].iter().any(|state| job["state"] == *state)
+            Some(!["scheduled", "ready", "running", "retrying"].iter().any(|state| job["state"] == *state))
         }
         _ => {
-            // The node was asked too early; it is asked again.
+            // The node was asked too early, or too many asked.
             tokio::time::sleep(Duration::from_millis(100)).await;
-            false
+            None
         }
     }
 }
