@@ -38,8 +38,10 @@ use super::membership::Membership;
 use super::payloads::Payloads;
 use super::pusher::PushOrder;
 use super::retention::Growth;
+use super::roster::Roster;
 use super::running::Running;
 use super::session::Session;
+use super::settings::Settings;
 use super::settler::Ending;
 use super::sweep::Sweep;
 use super::waiters::Waiters;
@@ -117,6 +119,8 @@ pub(super) struct Core {
     pub(super) session: Session,
     pub(super) figures: Figures,
     pub(super) growth: Growth,
+    pub(super) settings: Settings,
+    pub(super) roster: Roster,
     pub(super) membership: Membership,
     pub(super) leases: Leases,
     pub(super) sweep: Sweep,

@@ -17,6 +17,7 @@ use std::sync::Arc;
 use tokio::time::Instant;
 
 use super::core::Core;
+use super::gate;
 use super::leases;
 use super::running::Run;
 use super::worker::Assignment;
@@ -27,12 +28,44 @@ const FENCES_MAX: i64 = 1 << 31;
 /// By how much two estimates of the broker's clock may differ, in milliseconds.
 const DUE_TOLERANCE_MS: i64 = 100;
 
-/// Claims up to `limit` jobs of the lanes that are open here.
+/// Claims up to `limit` jobs of the lanes that are open here: those that may start only a few first, and what
+/// is shed only with what is left.
 pub(super) async fn claim(core: &Core, queue: &QueueName, limit: usize) -> Result<Claimed, BrokerError> {
     let setup = core.setup.load_full();
-    let runnable = |known: &&JobType| setup.handlers.contains_key(&known.name);
-    let lanes: Vec<TypeName> = setup.catalog.types_of(queue).filter(runnable).map(|known| known.name.clone()).collect();
-    if lanes.is_empty() {
+    let lanes = gate::lanes(core, &setup, queue);
+    let mut claimed = Claimed::default();
+    for (lane, allowance) in lanes.limited {
+        let part = claim_lanes(core, queue, vec![lane], allowance.min(limit - claimed.claims.len())).await?;
+        // What a narrow lane still holds cannot be claimed now.
+        join(&mut claimed, Claimed { more: false, ..part });
+    }
+    for lanes in [lanes.open, lanes.last] {
+        let part = claim_lanes(core, queue, lanes, limit - claimed.claims.len()).await?;
+        join(&mut claimed, part);
+    }
+    if claimed.claims.last().is_some_and(|claim| counter_of(claim.fence) > FENCES_MAX && !mutant!(fences_never_anew)) {
+        core.session.fences_run_out();
+    }
+    Ok(claimed)
+}
+
+fn join(claimed: &mut Claimed, part: Claimed) {
+    claimed.claims.extend(part.claims);
+    claimed.more |= part.more;
+    claimed.next_due_in_ms = match (claimed.next_due_in_ms, part.next_due_in_ms) {
+        (Some(one), Some(other)) => Some(one.min(other)),
+        (one, other) => one.or(other),
+    };
+}
+
+/// Claims up to `limit` jobs of these lanes.
+async fn claim_lanes(
+    core: &Core,
+    queue: &QueueName,
+    lanes: Vec<TypeName>,
+    limit: usize,
+) -> Result<Claimed, BrokerError> {
+    if lanes.is_empty() || limit == 0 {
         return Ok(Claimed::default());
     }
     let request = ClaimRequest {
@@ -44,11 +77,7 @@ pub(super) async fn claim(core: &Core, queue: &QueueName, limit: usize) -> Resul
         lock_ms: core.params.lock_ms,
         lock_wait_ms: core.params.lock_wait_ms,
     };
-    let claimed = core.broker.claim(&request).await?;
-    if claimed.claims.last().is_some_and(|claim| counter_of(claim.fence) > FENCES_MAX && !mutant!(fences_never_anew)) {
-        core.session.fences_run_out();
-    }
-    Ok(claimed)
+    core.broker.claim(&request).await
 }
 
 /// A claim with its row.

@@ -23,6 +23,7 @@ use crate::mutant::mutant;
 use crate::service::{lock, periodic};
 
 use super::core::Core;
+use super::report::{self, Report};
 
 /// What is known of the nodes.
 #[derive(Debug)]
@@ -30,6 +31,8 @@ pub(super) struct Membership {
     started_at: Timestamp,
     /// Nodes whose heartbeat has not lapsed, this one included.
     living: ArcSwap<Vec<NodeId>>,
+    /// All nodes as last heard of.
+    nodes: ArcSwap<Vec<Node>>,
     /// When a heartbeat was last answered.
     heard_at: Mutex<Instant>,
     /// The highest epoch that this node has heard of.
@@ -46,6 +49,9 @@ pub(super) struct Status {
     /// What it holds, while it sees no open broker.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(super) leases: Vec<HeldLease>,
+    /// What it has and does, for lists over all nodes.
+    #[serde(default)]
+    pub(super) report: Report,
 }
 
 /// One lease in a [`Status`].
@@ -76,6 +82,7 @@ impl Membership {
         Self {
             started_at,
             living: ArcSwap::from_pointee(vec![node]),
+            nodes: ArcSwap::default(),
             heard_at: Mutex::new(Instant::now()),
             epoch: AtomicI64::new(0),
             due: Notify::new(),
@@ -85,6 +92,11 @@ impl Membership {
     /// Nodes whose heartbeat has not lapsed.
     pub(super) fn living(&self) -> Arc<Vec<NodeId>> {
         self.living.load_full()
+    }
+
+    /// All nodes as last heard of, with their last words.
+    pub(super) fn others(&self) -> Arc<Vec<Node>> {
+        self.nodes.load_full()
     }
 
     /// When a heartbeat was last answered.
@@ -134,11 +146,12 @@ pub(super) async fn heartbeat(core: &Core) -> crate::ledger::Result<Heard> {
         started_at: members.started_at,
         heartbeat_at: core.clock.now(),
         alive: true,
-        status: serde_json::to_string(&Status { epoch, leases }).unwrap_or_default(),
+        status: serde_json::to_string(&Status { epoch, leases, report: report::own(core) }).unwrap_or_default(),
     };
     let lapse_ms = core.heartbeat_lapse_ms();
     let heard = core.ledger.heartbeat(&node, lapse_ms).await?;
     core.session.ledger_answered();
+    members.nodes.store(Arc::new(heard.nodes.clone()));
     members.hear_of(heard.epoch);
     core.session.compare(heard.epoch);
     let silent_ms = std::mem::replace(&mut *lock(&members.heard_at), Instant::now()).elapsed().as_millis();

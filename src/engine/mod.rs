@@ -7,8 +7,10 @@ mod admission;
 mod committer;
 mod control;
 mod core;
+mod crew;
 mod dispatch;
 mod figures;
+mod gate;
 mod leases;
 mod membership;
 mod payloads;
@@ -17,9 +19,12 @@ mod pusher;
 mod queries;
 mod rebuild;
 mod refusal;
+mod report;
 mod retention;
+mod roster;
 mod running;
 mod session;
+mod settings;
 mod settlement;
 mod settler;
 mod submit;
@@ -127,6 +132,8 @@ impl Engine {
             session: session::Session::new(),
             figures: figures::Figures::default(),
             growth: retention::Growth::default(),
+            settings: settings::Settings::default(),
+            roster: roster::Roster::default(),
             phase: supervisor.phase(),
         });
         let engine = Self { core, supervisor, pools: Arc::default() };
@@ -151,6 +158,7 @@ impl Engine {
         engine.service("reaper", leases::reap);
         engine.service("lease-keeper", leases::give_back_unknown);
         engine.service("heartbeat", membership::run);
+        engine.service("settings", settings::run);
         engine.service("sweep", sweep::run);
         engine.service("late-jobs", upkeep::late_jobs);
         engine.service("retention", retention::run);

@@ -19,6 +19,7 @@ use crate::telemetry::metrics;
 use super::core::Core;
 use super::membership::{self, Status};
 use super::pusher;
+use super::report::Report;
 use super::session::Trouble;
 
 /// The term's name in the ledger.
@@ -146,7 +147,7 @@ async fn restore(core: &Core, epoch: i64) -> Result<usize, Trouble> {
             held.entry(QueueName::stored(&lease.queue)).or_default().push(lease.held(node));
         }
     };
-    take(&Status { epoch, leases: membership::leases(core) }, &core.params.node);
+    take(&Status { epoch, leases: membership::leases(core), report: Report::default() }, &core.params.node);
     for (node, status) in told(core, epoch).await? {
         take(&status, &node);
     }

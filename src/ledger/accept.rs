@@ -59,6 +59,19 @@ pub(super) fn any_keyed(jobs: &[NewJob]) -> bool {
     jobs.iter().any(|job| job.id_given || job.idempotency_key.is_some())
 }
 
+/// Whether jobs meet a holder of their id or keys; answers in order.
+pub(super) async fn known(steps: &mut impl AcceptSteps, jobs: &[NewJob]) -> sqlx::Result<Vec<bool>> {
+    let keys: Vec<String> = jobs.iter().flat_map(keys_of).collect();
+    if keys.is_empty() {
+        return Ok(vec![false; jobs.len()]);
+    }
+    let holders = steps.find_keys(&keys).await?;
+    let given: Vec<&JobId> = jobs.iter().filter(|job| job.id_given).map(|job| &job.id).collect();
+    let present = if given.is_empty() { HashMap::new() } else { steps.find_ids(&given).await? };
+    let held = |job: &NewJob| keys_of(job).iter().any(|key| holders.contains_key(key));
+    Ok(jobs.iter().map(|job| held(job) || (job.id_given && present.contains_key(&job.id))).collect())
+}
+
 /// Accepts jobs; answers in order.
 pub(super) async fn accept(
     steps: &mut impl AcceptSteps,

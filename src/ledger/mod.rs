@@ -286,6 +286,23 @@ impl std::fmt::Display for Scope {
     }
 }
 
+/// What is set at run time, apart from the configuration, for all nodes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Setting {
+    /// What it is about: `pool`, `shedding`, ...
+    pub kind: String,
+    /// Which one of these.
+    pub name: String,
+    /// JSON text, as the kind has it.
+    pub value: String,
+    /// Who set it.
+    pub by: String,
+    /// Since when.
+    pub since: Timestamp,
+    /// When it lapses by itself; `None` is never.
+    pub until: Option<Timestamp>,
+}
+
 /// How much of the past is kept. Jobs in review are never dropped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Retention {
@@ -425,6 +442,9 @@ pub trait Ledger: Send + Sync + std::fmt::Debug {
     /// Writes the fences of claims that are not clean first deliveries and reads their rows.
     async fn confirm(&self, claims: &[Confirm]) -> Result<Vec<Confirmed>>;
 
+    /// Whether a job's given id or idempotency key is known, so that it would not be accepted as new; in order.
+    async fn knows(&self, jobs: &[NewJob]) -> Result<Vec<bool>>;
+
     /// Live rows by life; those that are gone are left out. For payloads that no cache holds.
     async fn live_jobs(&self, seqs: &[Seq]) -> Result<Vec<Job>>;
 
@@ -459,6 +479,15 @@ pub trait Ledger: Send + Sync + std::fmt::Debug {
 
     /// Sets a pause (or replaces it), or lifts it with `None`. True if something changed.
     async fn set_pause(&self, scope: &Scope, pause: Option<&Pause>) -> Result<bool>;
+
+    /// All settings, lapsed ones among them.
+    async fn settings(&self) -> Result<Vec<Setting>>;
+
+    /// Sets a setting, or replaces the one of its kind and name.
+    async fn set_setting(&self, setting: &Setting) -> Result<()>;
+
+    /// Drops a setting unless one stands there that was set later than `since`. True if it did.
+    async fn drop_setting(&self, kind: &str, name: &str, since: Timestamp) -> Result<bool>;
 
     /// Drops a bounded part of what retention no longer covers.
     async fn retain(&self, retention: Retention, now: Timestamp) -> Result<Dropped>;

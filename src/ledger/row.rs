@@ -13,7 +13,7 @@ use sqlx::postgres::PgRow;
 use sqlx::sqlite::SqliteRow;
 
 use super::accept::{Holder, Present};
-use super::{Heard, Identity, JobFilter, LiveEntry, Node, Pause, Scope, Sizes, Verdict};
+use super::{Heard, Identity, JobFilter, LiveEntry, Node, Pause, Scope, Setting, Sizes, Verdict};
 use crate::clock::Timestamp;
 use crate::job::{
     Attempt, Counters, Failure, Fence, Fingerprint, Job, JobId, Labels, NewJob, NodeId, Priority, QueueName, Rest, Seq,
@@ -159,6 +159,18 @@ pub(super) fn pause(row: &impl Cells) -> sqlx::Result<Pause> {
         by: row.text("by_whom")?.to_owned(),
         reason: row.text("reason")?.to_owned(),
         since: Timestamp(row.int("since")?),
+    })
+}
+
+/// A setting.
+pub(super) fn setting(row: &impl Cells) -> sqlx::Result<Setting> {
+    Ok(Setting {
+        kind: row.text("kind")?.to_owned(),
+        name: row.text("name")?.to_owned(),
+        value: row.text("value")?.to_owned(),
+        by: row.text("by_whom")?.to_owned(),
+        since: Timestamp(row.int("since")?),
+        until: row.maybe_int("until")?.map(Timestamp),
     })
 }
 

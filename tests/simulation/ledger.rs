@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use ganger::clock::Timestamp;
-use ganger::job::{Fence, Job, JobId, NodeId, Seq, TypeName};
+use ganger::job::{Fence, Job, JobId, NewJob, NodeId, Seq, TypeName};
 use ganger::ledger::{
     Batch, BatchAnswer, Confirm, Confirmed, Dropped, Heard, Identity, JobFilter, Ledger, LedgerError, LiveEntry, Node,
-    Order, Ordered, Pause, Result, Retention, Scope, Settled, Sizes, Verdict,
+    Order, Ordered, Pause, Result, Retention, Scope, Setting, Settled, Sizes, Verdict,
 };
 
 use crate::site::{Cut, Site};
@@ -89,6 +89,11 @@ impl Ledger for SiteLedger {
         self.call("ledger.confirm", move |model| async move { model.confirm(&claims).await }).await
     }
 
+    async fn knows(&self, jobs: &[NewJob]) -> Result<Vec<bool>> {
+        let jobs = jobs.to_vec();
+        self.call("ledger.knows", move |model| async move { model.knows(&jobs).await }).await
+    }
+
     async fn live_jobs(&self, seqs: &[Seq]) -> Result<Vec<Job>> {
         let seqs = seqs.to_vec();
         self.call("ledger.live_jobs", move |model| async move { model.live_jobs(&seqs).await }).await
@@ -140,6 +145,21 @@ impl Ledger for SiteLedger {
     async fn set_pause(&self, scope: &Scope, pause: Option<&Pause>) -> Result<bool> {
         let (scope, pause) = (scope.clone(), pause.cloned());
         self.call("ledger.set_pause", move |model| async move { model.set_pause(&scope, pause.as_ref()).await }).await
+    }
+
+    async fn settings(&self) -> Result<Vec<Setting>> {
+        self.call("ledger.settings", |model| async move { model.settings().await }).await
+    }
+
+    async fn set_setting(&self, setting: &Setting) -> Result<()> {
+        let setting = setting.clone();
+        self.call("ledger.set_setting", move |model| async move { model.set_setting(&setting).await }).await
+    }
+
+    async fn drop_setting(&self, kind: &str, name: &str, since: Timestamp) -> Result<bool> {
+        let (kind, name) = (kind.to_owned(), name.to_owned());
+        let effect = move |model: ModelLedger| async move { model.drop_setting(&kind, &name, since).await };
+        self.call("ledger.drop_setting", effect).await
     }
 
     async fn retain(&self, retention: Retention, now: Timestamp) -> Result<Dropped> {

@@ -27,12 +27,16 @@ use super::migrations::{self, Known, MigrationStatus};
 use super::row::{self, Cells, PageTerms};
 use super::{
     Batch, BatchAnswer, Confirm, Confirmed, Dropped, Heard, Identity, JobFilter, Ledger, LedgerError, LiveEntry, Node,
-    Order, Ordered, Pause, Result, Retention, Scope, Sizes, accept as accepting, order as ordering, settle as settling,
+    Order, Ordered, Pause, Result, Retention, Scope, Setting, Sizes, accept as accepting, order as ordering,
+    settle as settling,
 };
 use crate::clock::Timestamp;
-use crate::job::{Fence, Job, JobId, NodeId, Seq, TypeName};
+use crate::job::{Fence, Job, JobId, NewJob, NodeId, Seq, TypeName};
 
-const MIGRATIONS: Known = &[(1, "ledger", include_str!("../../../migrations/postgres/0001_ledger.sql"))];
+const MIGRATIONS: Known = &[
+    (1, "ledger", include_str!("../../../migrations/postgres/0001_ledger.sql")),
+    (2, "settings", include_str!("../../../migrations/postgres/0002_settings.sql")),
+];
 
 /// How long migrations may take: they may rewrite tables, but must not hang on a lock for ever.
 const MIGRATE_TIMEOUT: Duration = Duration::from_mins(10);
@@ -260,6 +264,16 @@ impl Ledger for PostgresLedger {
         self.call(&stage, work).await
     }
 
+    async fn knows(&self, jobs: &[NewJob]) -> Result<Vec<bool>> {
+        let stage = Stage::default();
+        let work = async {
+            let mut connection = self.connections.take().await?;
+            let known = accepting::known(&mut Steps(&mut connection), jobs).await;
+            connection.end(known)
+        };
+        self.call(&stage, work).await
+    }
+
     async fn live_jobs(&self, seqs: &[Seq]) -> Result<Vec<Job>> {
         self.rows(sqlx::query(include_str!("sql/live_jobs.sql")).bind(seqs), row::job).await
     }
@@ -339,6 +353,26 @@ impl Ledger for PostgresLedger {
                 .bind(pause.since.millis()),
             None => sqlx::query(include_str!("sql/pause_lift.sql")).bind(kind).bind(name),
         };
+        Ok(self.write(query).await? > 0)
+    }
+
+    async fn settings(&self) -> Result<Vec<Setting>> {
+        self.rows(sqlx::query(include_str!("sql/settings.sql")), row::setting).await
+    }
+
+    async fn set_setting(&self, setting: &Setting) -> Result<()> {
+        let query = sqlx::query(include_str!("sql/setting_set.sql"))
+            .bind(&setting.kind)
+            .bind(&setting.name)
+            .bind(&setting.value)
+            .bind(&setting.by)
+            .bind(setting.since.millis())
+            .bind(setting.until.map(Timestamp::millis));
+        self.write(query).await.map(drop)
+    }
+
+    async fn drop_setting(&self, kind: &str, name: &str, since: Timestamp) -> Result<bool> {
+        let query = sqlx::query(include_str!("sql/setting_drop.sql")).bind(kind).bind(name).bind(since.millis());
         Ok(self.write(query).await? > 0)
     }
 

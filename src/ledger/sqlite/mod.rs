@@ -27,12 +27,16 @@ use super::migrations::{self, Known, MigrationStatus};
 use super::row::{self, Cells, PageTerms};
 use super::{
     Batch, BatchAnswer, Confirm, Confirmed, Dropped, Heard, Identity, JobFilter, Ledger, LiveEntry, Node, Order,
-    Ordered, Pause, Result, Retention, Scope, Sizes, accept as accepting, order as ordering, settle as settling,
+    Ordered, Pause, Result, Retention, Scope, Setting, Sizes, accept as accepting, order as ordering,
+    settle as settling,
 };
 use crate::clock::{Clock, Timestamp};
-use crate::job::{Fence, Job, JobId, NodeId, Seq, TypeName};
+use crate::job::{Fence, Job, JobId, NewJob, NodeId, Seq, TypeName};
 
-const MIGRATIONS: Known = &[(1, "ledger", include_str!("../../../migrations/sqlite/0001_ledger.sql"))];
+const MIGRATIONS: Known = &[
+    (1, "ledger", include_str!("../../../migrations/sqlite/0001_ledger.sql")),
+    (2, "settings", include_str!("../../../migrations/sqlite/0002_settings.sql")),
+];
 
 /// Takes the write lock at once: a transaction that reads first and writes later fails without
 /// waiting when somebody else wrote in between.
@@ -244,6 +248,15 @@ impl AsyncWork<Vec<Ordered>> for Orders<'_> {
     }
 }
 
+/// Whether jobs are known.
+struct Lookup<'a>(&'a [NewJob]);
+
+impl AsyncWork<Vec<bool>> for Lookup<'_> {
+    async fn run(self, mut steps: Steps<'_>) -> sqlx::Result<Vec<bool>> {
+        accepting::known(&mut steps, self.0).await
+    }
+}
+
 /// A heartbeat and what it hears.
 struct Beat<'a> {
     node: &'a Node,
@@ -274,6 +287,10 @@ impl Ledger for SqliteLedger {
 
     async fn confirm(&self, claims: &[Confirm]) -> Result<Vec<Confirmed>> {
         self.transaction(Confirms(claims)).await
+    }
+
+    async fn knows(&self, jobs: &[NewJob]) -> Result<Vec<bool>> {
+        self.transaction(Lookup(jobs)).await
     }
 
     async fn live_jobs(&self, seqs: &[Seq]) -> Result<Vec<Job>> {
@@ -344,6 +361,26 @@ impl Ledger for SqliteLedger {
                 .bind(pause.since.millis()),
             None => sqlx::query(include_str!("sql/pause_lift.sql")).bind(kind).bind(name),
         };
+        Ok(self.write(query).await? > 0)
+    }
+
+    async fn settings(&self) -> Result<Vec<Setting>> {
+        self.rows(sqlx::query(include_str!("sql/settings.sql")), row::setting).await
+    }
+
+    async fn set_setting(&self, setting: &Setting) -> Result<()> {
+        let query = sqlx::query(include_str!("sql/setting_set.sql"))
+            .bind(&setting.kind)
+            .bind(&setting.name)
+            .bind(&setting.value)
+            .bind(&setting.by)
+            .bind(setting.since.millis())
+            .bind(setting.until.map(Timestamp::millis));
+        self.write(query).await.map(drop)
+    }
+
+    async fn drop_setting(&self, kind: &str, name: &str, since: Timestamp) -> Result<bool> {
+        let query = sqlx::query(include_str!("sql/setting_drop.sql")).bind(kind).bind(name).bind(since.millis());
         Ok(self.write(query).await? > 0)
     }
 

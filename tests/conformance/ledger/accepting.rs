@@ -23,6 +23,7 @@ on_every_ledger! {
     a_repeated_batch_finds_its_jobs_at_rest
     a_generated_id_under_another_fingerprint_is_not_ours
     a_thousand_jobs_are_one_batch
+    what_is_known_is_told_without_accepting
 }
 
 async fn an_accepted_job_is_read_back_as_it_was_given(bench: &Bench) {
@@ -221,4 +222,18 @@ async fn a_thousand_jobs_are_one_batch(bench: &Bench) {
     let settles = jobs.iter().zip(&seqs).map(|(job, &seq)| bench.outcome(job, seq, 1, bench.success()));
     assert!(bench.settle(settles.collect()).await.iter().all(|settled| *settled == applied()));
     assert!(bench.ledger.live_entries(0, 1).await.unwrap().is_empty());
+}
+
+async fn what_is_known_is_told_without_accepting(bench: &Bench) {
+    let (given, keyed, generated) = (bench.given("order-1"), bench.keyed("k"), bench.job());
+    bench.finish(given.clone(), State::Succeeded, bench.now).await;
+    bench.create(keyed.clone()).await;
+    bench.create(generated.clone()).await;
+    let named = NewJob { id_given: true, ..generated.clone() };
+    let asked =
+        [bench.given("order-1"), bench.keyed("k"), bench.given("order-2"), bench.keyed("l"), bench.job(), named];
+    let known = bench.ledger.knows(&asked).await.unwrap();
+    assert_eq!(known, [true, true, false, false, false, true]);
+    assert_eq!(bench.look(&asked[2].id).await, None, "a question accepts nothing");
+    assert!(bench.ledger.knows(&[]).await.unwrap().is_empty());
 }

@@ -3,7 +3,7 @@
 use ganger::clock::Timestamp;
 use ganger::job::{Counters, NewJob, NodeId, QueueName, State, TypeName};
 use ganger::ledger::postgres::{PostgresLedger, PostgresParams};
-use ganger::ledger::{Confirmed, Ledger as _, LiveEntry, Node, Order, Ordered, Pause, Scope, Sizes};
+use ganger::ledger::{Confirmed, Ledger as _, LiveEntry, Node, Order, Ordered, Pause, Scope, Setting, Sizes};
 
 use sqlx::{Connection, PgConnection};
 
@@ -15,6 +15,7 @@ on_every_ledger! {
     live_entries_are_streamed_in_the_order_of_their_lives
     late_jobs_are_found_oldest_first
     a_pause_is_set_replaced_and_lifted
+    a_setting_is_set_replaced_and_dropped
     a_node_is_alive_until_it_is_silent_or_leaves
     a_heartbeat_hears_of_the_epoch
     fences_are_told_of_live_rows_alone
@@ -61,6 +62,27 @@ async fn late_jobs_are_found_oldest_first(bench: &Bench) {
     };
     assert_eq!(late(9).await, [first, second, third]);
     assert_eq!(late(2).await, [first, second]);
+}
+
+async fn a_setting_is_set_replaced_and_dropped(bench: &Bench) {
+    let setting = |name: &str, value: &str, since_ms: i64| Setting {
+        kind: "pool".to_owned(),
+        name: name.to_owned(),
+        value: value.to_owned(),
+        by: "ann".to_owned(),
+        since: bench.now.plus_ms(since_ms),
+        until: (since_ms > 0).then(|| bench.now.plus_ms(60_000)),
+    };
+    let ledger = &bench.ledger;
+    ledger.set_setting(&setting("mail", "{}", 0)).await.unwrap();
+    ledger.set_setting(&setting("all", r#"{"min":1}"#, 0)).await.unwrap();
+    ledger.set_setting(&setting("mail", r#"{"floor":7}"#, 5)).await.unwrap();
+    let expected = [setting("all", r#"{"min":1}"#, 0), setting("mail", r#"{"floor":7}"#, 5)];
+    assert_eq!(ledger.settings().await.unwrap(), expected);
+    assert!(!ledger.drop_setting("pool", "mail", bench.now).await.unwrap(), "a later one stands there");
+    assert!(!ledger.drop_setting("shedding", "mail", bench.now.plus_ms(9)).await.unwrap());
+    assert!(ledger.drop_setting("pool", "mail", bench.now.plus_ms(5)).await.unwrap());
+    assert_eq!(ledger.settings().await.unwrap(), [setting("all", r#"{"min":1}"#, 0)]);
 }
 
 async fn a_pause_is_set_replaced_and_lifted(bench: &Bench) {

@@ -65,6 +65,13 @@ impl Store {
         self.live.insert(seq, Row { job: fresh, settled: 0 });
     }
 
+    /// Whether a job's given id or key is known.
+    pub(super) fn knows(&self, job: &NewJob) -> bool {
+        let mut rows = self.live.values().chain(self.finished.values());
+        keys_of(job).iter().any(|key| self.keys.contains_key(key))
+            || (job.id_given && rows.any(|row| row.job.spec.id == job.id))
+    }
+
     /// The answer to a job whose id or keys were known before.
     fn known_before(&self, job: &NewJob) -> Option<Accepted> {
         let holder = keys_of(job).iter().find_map(|key| self.keys.get(key)).map(|key| Known {

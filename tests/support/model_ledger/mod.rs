@@ -12,10 +12,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 use ganger::clock::{Clock, Timestamp};
-use ganger::job::{Fence, Fingerprint, Job, JobId, NodeId, Seq, TypeName};
+use ganger::job::{Fence, Fingerprint, Job, JobId, NewJob, NodeId, Seq, TypeName};
 use ganger::ledger::{
     Batch, BatchAnswer, Confirm, Confirmed, Dropped, Heard, Identity, JobFilter, Ledger, LiveEntry, Node, Order,
-    Ordered, Pause, Result, Retention, Scope, Sizes,
+    Ordered, Pause, Result, Retention, Scope, Setting, Sizes,
 };
 
 /// One row, live or at rest.
@@ -41,6 +41,8 @@ pub struct Store {
     pub finished: BTreeMap<Seq, Row>,
     pub keys: BTreeMap<String, KeyRow>,
     pub pauses: BTreeMap<Scope, Pause>,
+    /// By kind and name.
+    pub settings: BTreeMap<(String, String), Setting>,
     pub nodes: BTreeMap<NodeId, Node>,
     pub terms: BTreeMap<String, (NodeId, i64)>,
     pub last_seq: Seq,
@@ -83,6 +85,11 @@ impl Ledger for ModelLedger {
 
     async fn confirm(&self, claims: &[Confirm]) -> Result<Vec<Confirmed>> {
         Ok(self.store().confirm(claims))
+    }
+
+    async fn knows(&self, jobs: &[NewJob]) -> Result<Vec<bool>> {
+        let store = self.store();
+        Ok(jobs.iter().map(|job| store.knows(job)).collect())
     }
 
     async fn live_jobs(&self, seqs: &[Seq]) -> Result<Vec<Job>> {
@@ -137,6 +144,23 @@ impl Ledger for ModelLedger {
             None => store.pauses.remove(scope).is_some(),
             Some(pause) => store.pauses.insert(scope.clone(), pause.clone()).as_ref() != Some(pause),
         })
+    }
+
+    async fn settings(&self) -> Result<Vec<Setting>> {
+        Ok(self.store().settings.values().cloned().collect())
+    }
+
+    async fn set_setting(&self, setting: &Setting) -> Result<()> {
+        let key = (setting.kind.clone(), setting.name.clone());
+        self.store().settings.insert(key, setting.clone());
+        Ok(())
+    }
+
+    async fn drop_setting(&self, kind: &str, name: &str, since: Timestamp) -> Result<bool> {
+        let mut store = self.store();
+        let key = (kind.to_owned(), name.to_owned());
+        let is_due = store.settings.get(&key).is_some_and(|setting| setting.since <= since);
+        Ok(is_due && store.settings.remove(&key).is_some())
     }
 
     async fn retain(&self, retention: Retention, now: Timestamp) -> Result<Dropped> {

@@ -1,0 +1,133 @@
+//! What stands between a lane and the dispatcher: one judgement, for the dispatcher and for the
+//! explanation why a job does not run.
+//!
+//! A lane is a job type. It is passed over whole while something stands against it, so nothing is popped and
+//! put back: the order of its jobs stays, and no attempt is spent.
+
+use crate::clock::Timestamp;
+
+/// What is known of a lane.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct LaneFacts {
+    /// Whether this node has a handler for it.
+    pub can_run: bool,
+    /// The breakers that it depends on, where they say anything.
+    pub breakers: Vec<BreakerFact>,
+    /// How load shedding treats it, if it does.
+    pub shed: Option<Shed>,
+}
+
+/// What one breaker says to a lane.
+#[derive(Debug, Clone, PartialEq)]
+pub struct BreakerFact {
+    /// Its name: `mcp:platform`, `http:HOST:PORT`, ...
+    pub name: String,
+    /// How many more of its jobs may start on this node now: none while it is open, one for a probe, a few
+    /// while it starts slowly.
+    pub allowance: usize,
+    /// When it looks again, if it is open and will.
+    pub until: Option<Timestamp>,
+}
+
+/// How load shedding treats a lane.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Shed {
+    /// The rule that holds.
+    pub rule: String,
+    /// The level in force, 1 to 5.
+    pub level: u8,
+    /// Whether the lane waits even while workers are idle: then starting its jobs would add to what is too
+    /// much already (CPU, memory).
+    pub is_strict: bool,
+}
+
+/// How a lane stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Standing {
+    /// Its jobs are claimed in their order with those of other open lanes.
+    Open,
+    /// At most this many more of its jobs are claimed.
+    Limited(usize),
+    /// Its jobs are claimed when workers are idle after all others.
+    Last,
+    /// Nothing of it is claimed.
+    Closed,
+}
+
+/// One thing that stands against a lane.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Hindrance {
+    /// This node has no handler for it.
+    NoHandler,
+    /// A breaker lets none or only some through.
+    Breaker(BreakerFact),
+    /// Load is shed.
+    Shed(Shed),
+}
+
+/// How a lane stands, and everything that stands against it, the hardest first.
+#[must_use]
+pub fn judge(facts: &LaneFacts) -> (Standing, Vec<Hindrance>) {
+    let mut hindrances = Vec::new();
+    let mut standing = Standing::Open;
+    if let Some(shed) = &facts.shed {
+        standing = if shed.is_strict { Standing::Closed } else { Standing::Last };
+        hindrances.push(Hindrance::Shed(shed.clone()));
+    }
+    for breaker in &facts.breakers {
+        standing = match (standing, breaker.allowance) {
+            (Standing::Closed, _) | (_, 0) => Standing::Closed,
+            (Standing::Limited(others), allowance) => Standing::Limited(others.min(allowance)),
+            (Standing::Open, allowance) => Standing::Limited(allowance),
+            // What is shed has no claim on a place before others, however few it may start.
+            (Standing::Last, _) => Standing::Last,
+        };
+        hindrances.push(Hindrance::Breaker(breaker.clone()));
+    }
+    if !facts.can_run {
+        standing = Standing::Closed;
+        hindrances.push(Hindrance::NoHandler);
+    }
+    hindrances.reverse();
+    (standing, hindrances)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn breaker(allowance: usize) -> BreakerFact {
+        BreakerFact { name: "http:a:80".to_owned(), allowance, until: None }
+    }
+
+    fn shed(is_strict: bool) -> Option<Shed> {
+        Some(Shed { rule: "cpu".to_owned(), level: 1, is_strict })
+    }
+
+    fn standing(facts: LaneFacts) -> Standing {
+        judge(&LaneFacts { can_run: true, ..facts }).0
+    }
+
+    #[test]
+    fn a_lane_without_hindrance_is_open_and_says_so() {
+        let facts = LaneFacts { can_run: true, ..LaneFacts::default() };
+        assert_eq!(judge(&facts), (Standing::Open, Vec::new()));
+        assert_eq!(judge(&LaneFacts::default()), (Standing::Closed, vec![Hindrance::NoHandler]));
+    }
+
+    #[test]
+    fn the_narrowest_breaker_decides() {
+        let breakers = |list: &[usize]| list.iter().map(|&allowance| breaker(allowance)).collect();
+        let of = |list: &[usize]| standing(LaneFacts { breakers: breakers(list), ..LaneFacts::default() });
+        assert_eq!(of(&[4, 1, 2]), Standing::Limited(1));
+        assert_eq!(of(&[4, 0, 2]), Standing::Closed);
+    }
+
+    #[test]
+    fn what_is_shed_comes_last_and_under_strict_rules_not_at_all() {
+        assert_eq!(standing(LaneFacts { shed: shed(false), ..LaneFacts::default() }), Standing::Last);
+        assert_eq!(standing(LaneFacts { shed: shed(true), ..LaneFacts::default() }), Standing::Closed);
+        let both = LaneFacts { shed: shed(false), breakers: vec![breaker(0)], ..LaneFacts::default() };
+        assert_eq!(standing(both), Standing::Closed);
+    }
+}
