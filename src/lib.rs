@@ -13,6 +13,7 @@ pub mod history;
 pub mod policy;
 pub mod telemetry;
 
+pub mod host;
 pub mod service;
 
 pub mod broker;

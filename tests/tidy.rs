@@ -57,7 +57,7 @@ fn floor(path: &str) -> u8 {
         ("broker", "memory" | "redis") => 3,
         ("ledger", "postgres" | "sqlite") => 3,
         ("handler", "http" | "command" | "builtin") => 3,
-        ("service" | "broker" | "ledger" | "handler", _) => 2,
+        ("service" | "host" | "broker" | "ledger" | "handler", _) => 2,
         ("engine", _) => 4,
         ("http", _) => 5,
         ("config" | "app", _) => 6,

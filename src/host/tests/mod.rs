@@ -1,0 +1,4 @@
+//! Fixture trees with exact figures, and one real group.
+
+mod real_group;
+mod trees;
