@@ -2,6 +2,7 @@
 //! Nothing here is async, does I/O, reads a clock or draws a random number.
 
 pub mod catalog;
+pub mod health;
 pub mod order;
 pub mod retry;
 pub mod verdict;
