@@ -11,7 +11,7 @@ use crate::policy::catalog::{
 use crate::policy::retry::{Backoff, Jitter, RetryPolicy};
 
 use super::reader::{Section, one_of};
-use super::{ClassifyRule, DURATION_MS_MAX};
+use super::{ClassifyRule, DURATION_MS_MAX, health};
 
 /// More workers than this in one pool of one node are a slip of the pen.
 const WORKERS_MAX: u64 = 10_000;
@@ -148,6 +148,7 @@ fn pool(section: &Section<'_>, name: PoolName, queue: QueueName) -> Pool {
         target_cpu: section.number("target_cpu", 0.0, 1.0),
         target_memory: section.number("target_memory", 0.0, 1.0),
         target_queue_depth: section.number("target_queue_depth", 0.0, 1_000_000.0),
+        limits: health::worker_limits(section),
     }
 }
 

@@ -4,6 +4,7 @@
 //! nothing checks again. `docs/CONFIG.md` is the operator's view.
 
 mod catalog;
+mod health;
 mod layers;
 mod problem;
 mod reader;
@@ -20,6 +21,7 @@ use std::path::PathBuf;
 
 use crate::job::TypeName;
 use crate::policy::catalog::Catalog;
+use crate::policy::health::HealthRules;
 
 pub use layers::{ConfigFile, Flags, Sources, UrlCheck};
 pub use problem::{ConfigErrors, Problem};
@@ -62,6 +64,8 @@ pub struct Config {
     pub breakers: BreakersConfig,
     /// Load shedding.
     pub shedding: SheddingConfig,
+    /// When a worker or the node counts as sick.
+    pub health: HealthRules,
     /// How long finished jobs stay.
     pub retention: RetentionConfig,
     /// Patience at start.

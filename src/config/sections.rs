@@ -12,7 +12,7 @@ use super::{
     ALLOW_WITHOUT_AUTH, AuthConfig, AuthToken, BreakersConfig, Config, DURATION_MS_MAX, Effective, HandlersConfig,
     LeaseConfig, LedgerConfig, LimitsConfig, LockConfig, LogFormat, LoggingConfig, McpServer, RedisConfig,
     ResultCacheConfig, RetentionConfig, Role, ServerConfig, SheddingConfig, SheddingMode, ShutdownConfig,
-    StartupConfig, UrlCheck, catalog,
+    StartupConfig, UrlCheck, catalog, health,
 };
 
 /// A request, a payload or a result above this would not fit the daemon's memory beside others: 1 GiB.
@@ -43,6 +43,7 @@ pub(super) fn read(root: &Section<'_>, effective: Effective, check_redis_url: Op
     footing(root, redis.as_ref(), ledger.as_ref());
     let shedding = shedding(&root.table("shedding"), &catalogued.catalog.types.keys().collect());
     let handlers = handlers(&root.table("handlers"));
+    let health = health::read(&root.table("health"), handlers);
     let lease = lease(&root.table("lease"));
     let lock = lock(&root.table("lock"));
     let result_cache = result_cache(&root.table("result_cache"));
@@ -56,6 +57,7 @@ pub(super) fn read(root: &Section<'_>, effective: Effective, check_redis_url: Op
     root.finish();
     Some(Config {
         shedding,
+        health,
         handlers,
         lease,
         lock,

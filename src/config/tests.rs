@@ -323,3 +323,28 @@ fn the_examples_load() {
     let pool = &bench.catalog.pools[&PoolName::stored("bench-workers")];
     assert_eq!((pool.min, pool.max, bench.shedding.mode), (64, 64, SheddingMode::Off));
 }
+
+#[test]
+fn absurd_thresholds_of_health_are_told_with_their_key() {
+    let config = load("[health]\nhung_after_ms = 700\n[handlers]\nterm_grace_ms = 600\n").unwrap();
+    let defaults = crate::policy::health::HealthRules::default();
+    assert_eq!(config.health, crate::policy::health::HealthRules { hung_after_ms: 700, ..defaults });
+    let table = [
+        ("[health]\nmemory = 1.5", "health.memory: expected a number above 0, at most 1, found 1.5"),
+        ("[health]\nsuccess_rate = -0.1", "health.success_rate: expected a number above 0"),
+        ("[health]\ncheck_ms = -5", "health.check_ms: expected a whole number from 100"),
+        ("[health]\nunhealthy_after = 0", "health.unhealthy_after: expected a whole number from 1"),
+        ("[health]\nreplace_share = 0", "health.replace_share: expected a number above 0"),
+        ("[health]\nhung_after_ms = 5000", "health.hung_after_ms: is 5000, not above `handlers.term_grace_ms` = 5000"),
+        ("[health]\npanics = 1", "health.panics: is not a known key"),
+        (
+            "[pools.exec-workers]\nworker_memory_bytes = 100\nrecycle_memory_bytes = 100",
+            "pools.exec-workers.recycle_memory_bytes: is 100, not below `worker_memory_bytes` = 100",
+        ),
+        ("[pools.exec-workers]\nrecycle_after_jobs = -1", "pools.exec-workers.recycle_after_jobs: expected a whole"),
+    ];
+    for (text, expected) in table {
+        let told = problems(text);
+        assert!(told.starts_with(expected), "{told}");
+    }
+}

@@ -9,6 +9,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::broker::{Claim, LeaseRef};
+use crate::handler::Footprint;
 use crate::job::{Counters, Fence, JobId, QueueName, Seq, TypeName};
 use crate::service::lock;
 
@@ -36,6 +37,8 @@ pub(super) struct Run {
     pub(super) counters: Counters,
     /// Fires when the handler is to stop.
     pub(super) stop: CancellationToken,
+    /// The child process group that works for it.
+    pub(super) footprint: Footprint,
     reason: OnceLock<StopReason>,
     /// Until when the lease can be relied on if nobody is asked again.
     trusted_until: Mutex<Instant>,
@@ -106,6 +109,7 @@ impl Running {
             keyed: claim.keyed,
             counters: claim.counters,
             stop: CancellationToken::new(),
+            footprint: Footprint::default(),
             reason: OnceLock::new(),
             trusted_until: Mutex::new(trusted_until),
             concluded: AtomicBool::new(false),

@@ -104,6 +104,7 @@ async fn run(core: &Core, pool: &PoolName, worker: &WorkerName, assignment: Assi
         payload: job.spec.payload.clone(),
         result_bytes_max: core.params.limits.result_bytes_max,
         stop: run.stop.clone(),
+        footprint: run.footprint.clone(),
     };
     let ran = drive(&run, handler, invocation, Duration::from_millis(timeout_ms)).await;
     let finished_at = core.clock.now();

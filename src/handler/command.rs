@@ -145,6 +145,7 @@ impl Handler for CommandHandler {
         let Some(group) = Group::of(&child) else {
             return Ran::failed("spawn_failed", format!("`{}` was gone at once", self.params.program));
         };
+        let noted = invocation.footprint.note(group.0.as_raw());
         let (stdin, stdout, stderr) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
         let (mut output, mut errors) = (Vec::new(), Tail::default());
         let ended = {
@@ -167,6 +168,7 @@ impl Handler for CommandHandler {
             }
             ended
         };
+        drop(noted);
         drop(group);
         match ended {
             Ended::Told => Ran::Stopped,

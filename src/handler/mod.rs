@@ -3,6 +3,7 @@
 pub mod builtin;
 pub mod command;
 pub mod envelope;
+pub mod footprint;
 pub mod http;
 
 use std::sync::Arc;
@@ -15,6 +16,7 @@ use crate::clock::Timestamp;
 use crate::job::{Failure, Fence, JobId, Labels, Priority, QueueName, TypeName};
 
 pub use envelope::{Envelope, Observation};
+pub use footprint::Footprint;
 
 /// One run of one job, as its handler sees it.
 #[derive(Debug, Clone)]
@@ -42,6 +44,8 @@ pub struct Invocation {
     /// Fires when the run is to stop: deadline, cancel, lost lease, shutdown. The handler then
     /// stops its work as fast as it can and returns [`Ran::Stopped`].
     pub stop: CancellationToken,
+    /// Where the handler notes the child process group that works for it.
+    pub footprint: Footprint,
 }
 
 /// How one run ended, in the handler's view.

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 
 use crate::job::{PoolName, Priority, QueueName, TypeName};
 
+use super::health::WorkerLimits;
 use super::retry::RetryPolicy;
 
 /// All queues, pools and types of one configuration.
@@ -68,6 +69,8 @@ pub struct Pool {
     pub target_memory: f64,
     /// Waiting jobs per worker it aims at.
     pub target_queue_depth: f64,
+    /// What it allows each worker.
+    pub limits: WorkerLimits,
 }
 
 /// A signal that a pool scales on.

@@ -3,6 +3,7 @@
 
 pub mod catalog;
 pub mod gate;
+pub mod health;
 pub mod order;
 pub mod retry;
 pub mod verdict;

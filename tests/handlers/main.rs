@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use ganger::clock::Timestamp;
 use ganger::handler::builtin::BuiltinHandler;
-use ganger::handler::{Handler, Invocation, Ran};
+use ganger::handler::{Footprint, Handler, Invocation, Ran};
 use ganger::job::{JobId, Priority, QueueName, TypeName};
 use ganger::policy::catalog::Builtin;
 use serde_json::{Value, json};
@@ -31,6 +31,7 @@ fn invocation(payload: &str) -> Invocation {
         payload: payload.to_owned().into(),
         result_bytes_max: 1_048_576,
         stop: CancellationToken::new(),
+        footprint: Footprint::default(),
     }
 }
 

@@ -13,6 +13,7 @@ use ganger::history::Part;
 use ganger::job::{JobId, NodeId, Priority, QueueName, TypeName};
 use ganger::ledger::Retention;
 use ganger::policy::catalog::{Builtin, Catalog, HandlerSpec, JobType, OnLate, Ordering, Pool, Queue};
+use ganger::policy::health::WorkerLimits;
 use ganger::policy::retry::{Backoff, Jitter, RetryPolicy};
 use ganger::service::{Phase, Supervisor, lock};
 use tokio::task::JoinSet;
@@ -300,6 +301,7 @@ fn catalog(shape: &Shape) -> Catalog {
         target_cpu: 0.7,
         target_memory: 0.7,
         target_queue_depth: 5.0,
+        limits: WorkerLimits::default(),
     };
     let retry = |max_retries, escalate_on_failure| RetryPolicy {
         max_retries,
