@@ -12,7 +12,8 @@ use tokio_util::sync::CancellationToken;
 use crate::chance::Chance;
 use crate::clock::{Clock, SystemClock};
 use crate::config::{Config, LedgerConfig, LogFormat as ConfiguredFormat, Role as ConfiguredRole};
-use crate::engine::{Engine, EngineParams, Limits};
+use crate::engine::{Engine, EngineParams, Limits, Surroundings};
+use crate::host::Machine;
 use crate::http::{self, ApiState, Auth, Role, Token};
 use crate::job::NodeId;
 use crate::ledger::Retention;
@@ -69,7 +70,9 @@ pub async fn serve(options: ServeOptions, announce: impl Fn(SocketAddr) -> std::
     }
     let chance = Arc::new(Chance::from_entropy());
     let params = engine_params(&config);
-    let engine = Engine::start(params, setup, ledger.clone(), broker, clock, chance, supervisor.clone());
+    let host = Arc::new(Machine::new());
+    let surroundings = Surroundings { ledger: ledger.clone(), broker, host, clock, chance };
+    let engine = Engine::start(params, setup, surroundings, supervisor.clone());
 
     tokio::select! {
         open = engine.broker_open(BROKER_PATIENCE) => {

@@ -23,6 +23,7 @@ use crate::broker::Broker;
 use crate::chance::Chance;
 use crate::clock::{Clock, Timestamp};
 use crate::handler::SharedHandler;
+use crate::host::Host;
 use crate::job::{JobId, JobIds, NodeId, QueueName, TypeName};
 use crate::ledger::{Ledger, Retention};
 use crate::mutant::mutant;
@@ -106,6 +107,7 @@ pub(super) struct Core {
     pub(super) ids: JobIds,
     pub(super) ledger: Arc<dyn Ledger>,
     pub(super) broker: Arc<dyn Broker>,
+    pub(super) host: Arc<dyn Host>,
     pub(super) setup: ArcSwap<Setup>,
     pub(super) accepts: mpsc::Sender<Ticket>,
     pub(super) settles: mpsc::Sender<Ticket>,

@@ -47,6 +47,7 @@ use tokio_util::sync::CancellationToken;
 use crate::broker::Broker;
 use crate::chance::Chance;
 use crate::clock::Clock;
+use crate::host::Host;
 use crate::job::{JobId, JobIds, PoolName, QueueName, Seq};
 use crate::ledger::{JobFilter, Ledger, Scope};
 use crate::policy::catalog::Catalog;
@@ -79,6 +80,21 @@ pub struct Limits {
     pub result_bytes_max: usize,
 }
 
+/// What the engine works with and did not make.
+#[derive(Debug, Clone)]
+pub struct Surroundings {
+    /// The record of all jobs.
+    pub ledger: Arc<dyn Ledger>,
+    /// The live queues.
+    pub broker: Arc<dyn Broker>,
+    /// The machine below.
+    pub host: Arc<dyn Host>,
+    /// The time of day.
+    pub clock: Arc<dyn Clock>,
+    /// The dice.
+    pub chance: Arc<Chance>,
+}
+
 /// A handle to the running engine; cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Engine {
@@ -94,15 +110,8 @@ impl Engine {
     /// Builds the engine and starts its services under `supervisor`. Claims begin once the supervisor is
     /// in phase `Running` and the broker is open.
     #[must_use]
-    pub fn start(
-        params: EngineParams,
-        setup: Setup,
-        ledger: Arc<dyn Ledger>,
-        broker: Arc<dyn Broker>,
-        clock: Arc<dyn Clock>,
-        chance: Arc<Chance>,
-        supervisor: Arc<Supervisor>,
-    ) -> Self {
+    pub fn start(params: EngineParams, setup: Setup, surroundings: Surroundings, supervisor: Arc<Supervisor>) -> Self {
+        let Surroundings { ledger, broker, host, clock, chance } = surroundings;
         metrics::start_at_zero(&setup.catalog);
         let (accepts, accept_tickets) = mpsc::channel(QUEUE_MAX);
         let (settles, settle_tickets) = mpsc::channel(QUEUE_MAX);
@@ -120,6 +129,7 @@ impl Engine {
             ids: JobIds::default(),
             ledger,
             broker,
+            host,
             setup: ArcSwap::from_pointee(setup),
             // One writer takes both directions through one queue.
             settles: if settlers == 0 { accepts.clone() } else { settles },

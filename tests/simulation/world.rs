@@ -7,9 +7,10 @@ use std::time::Duration;
 
 use ganger::broker::memory::{MemoryBroker, Snapshot};
 use ganger::chance::Chance;
-use ganger::engine::{Engine, EngineParams, Limits, Setup};
+use ganger::engine::{Engine, EngineParams, Limits, Setup, Surroundings};
 use ganger::handler::SharedHandler;
 use ganger::history::Part;
+use ganger::host::ManualHost;
 use ganger::job::{JobId, NodeId, Priority, QueueName, TypeName};
 use ganger::ledger::Retention;
 use ganger::policy::catalog::{Builtin, Catalog, HandlerSpec, JobType, OnLate, Ordering, Pool, Queue};
@@ -186,15 +187,15 @@ impl World {
         let estimate_ms = dice.signed(self.shape.skew_ms.min(30));
         let site = Site::new(id, clock.clone(), self.story.clone(), dice, self.tasks.clone());
         let supervisor = Arc::new(Supervisor::new());
-        let engine = Engine::start(
-            params(&self.shape, &site.id),
-            setup(&self.shape, &site, &self.runs),
-            Arc::new(SiteLedger::new(site.clone(), ledger.clone())),
-            Arc::new(SiteBroker::new(site.clone(), &self.broker, self.full.clone(), &self.tasks, estimate_ms)),
+        let surroundings = Surroundings {
+            ledger: Arc::new(SiteLedger::new(site.clone(), ledger.clone())),
+            broker: Arc::new(SiteBroker::new(site.clone(), &self.broker, self.full.clone(), &self.tasks, estimate_ms)),
+            host: Arc::new(ManualHost::default()),
             clock,
-            Arc::new(Chance::seeded(site.dice.bits())),
-            supervisor.clone(),
-        );
+            chance: Arc::new(Chance::seeded(site.dice.bits())),
+        };
+        let (params, setup) = (params(&self.shape, &site.id), setup(&self.shape, &site, &self.runs));
+        let engine = Engine::start(params, setup, surroundings, supervisor.clone());
         let node =
             Arc::new(Node { site: site.clone(), running: Mutex::new(Some((engine.clone(), supervisor.clone()))) });
         lock(&self.nodes).push(node.clone());

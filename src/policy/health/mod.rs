@@ -100,13 +100,8 @@ mod tests {
     #[test]
     fn three_bad_checks_make_it_bad_and_two_good_ones_good() {
         let rules = HealthRules::default();
-        let table = [
-            ("bbb", "..x"),
-            ("bbgbbb", ".....x"),
-            ("bbbgg", "..xx."),
-            ("bbbgbgbgg", "..xxxxxx."),
-            ("gggg", "...."),
-        ];
+        let table =
+            [("bbb", "..x"), ("bbgbbb", ".....x"), ("bbbgg", "..xx."), ("bbbgbgbgg", "..xxxxxx."), ("gggg", "....")];
         for (checks, expected) in table {
             let mut debounce = Debounce::default();
             let told: String =

@@ -153,13 +153,7 @@ mod tests {
     }
 
     fn verdicts() -> impl Strategy<Value = Vec<Verdict>> {
-        let one = prop_oneof![
-            Just(Verdict::Healthy),
-            Just(Verdict::Hung),
-            Just(SICK),
-            Just(LEAK),
-            Just(DUE),
-        ];
+        let one = prop_oneof![Just(Verdict::Healthy), Just(Verdict::Hung), Just(SICK), Just(LEAK), Just(DUE),];
         prop::collection::vec(one, 0..40)
     }
 
