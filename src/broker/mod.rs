@@ -224,6 +224,20 @@ pub struct LeaseView {
     pub claimed_at_ms: i64,
 }
 
+/// Where one entry stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Place {
+    /// The entry.
+    pub entry: EntryView,
+    /// When it becomes due (milliseconds since the epoch), if it has not entered its lane yet.
+    pub due_at_ms: Option<i64>,
+    /// How many entries of the lanes asked about would be claimed before it; `None` outside a lane. Entries of
+    /// other lanes with the very same score are left out.
+    pub ahead: Option<u64>,
+    /// The value of its `job_lock`, if one stands there.
+    pub lock: Option<String>,
+}
+
 /// One entry met by a scan.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Scanned {
@@ -377,6 +391,9 @@ pub trait Broker: Send + Sync + std::fmt::Debug {
 
     /// Entries by id; `None` for those that are not there.
     async fn inspect(&self, queue: &QueueName, ids: &[JobId]) -> Result<Vec<Option<EntryView>>>;
+
+    /// Where one entry stands among those of `lanes`; `None` if it is not there.
+    async fn place(&self, queue: &QueueName, id: &JobId, lanes: &[TypeName]) -> Result<Option<Place>>;
 
     /// Leased entries, at most `limit`, oldest deadline first.
     async fn leases(&self, queue: &QueueName, limit: usize) -> Result<Vec<EntryView>>;

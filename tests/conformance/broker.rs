@@ -143,6 +143,7 @@ async fn every_step_of_another_epoch_is_refused(f: Fixture) {
         b.remove(&queue(), &[(id("a"), 1)], Which::Any).await.err(),
         b.depth(&queue(), &[]).await.err(),
         b.inspect(&queue(), &[id("a")]).await.err(),
+        b.place(&queue(), &id("a"), &[]).await.err(),
         b.leases(&queue(), 10).await.err(),
         b.scan(&queue(), None, 10).await.err(),
         b.restore(&queue(), &[held], LEASE, LEASE).await.err(),
@@ -420,6 +421,36 @@ async fn entries_and_leases_can_be_looked_at(f: Fixture) {
     assert_eq!(names(f.broker.leases(&queue(), 1).await.unwrap()), [id("b")]);
 }
 
+async fn an_entry_tells_its_place(f: Fixture) {
+    let lanes = [lane("fast"), lane("slow")];
+    let now = f.now().await;
+    let later = Push { due_at_ms: Some(now + HOUR), ..f.entry("e", "fast", 1) };
+    f.push(&[
+        f.entry("a", "fast", 1),
+        f.entry("b", "slow", 2),
+        f.entry("c", "fast", 3),
+        f.entry("d", "fast", 3),
+        f.entry("f", "slow", 3),
+        later,
+    ])
+    .await;
+    let place =
+        async |name: &str, lanes: &[ganger::job::TypeName]| f.broker.place(&queue(), &id(name), lanes).await.unwrap();
+    let ahead = async |name: &str, lanes: &[ganger::job::TypeName]| place(name, lanes).await.unwrap().ahead;
+    assert_eq!(ahead("a", &lanes).await, Some(0));
+    assert_eq!(ahead("c", &lanes).await, Some(2));
+    assert_eq!(ahead("d", &lanes).await, Some(3), "equal scores of its own lane are told apart");
+    assert_eq!(ahead("d", &lanes[..1]).await, Some(2), "closed lanes do not count");
+    assert_eq!(ahead("f", &lanes[..1]).await, Some(1), "its own lane may be closed");
+    let waiting = place("e", &lanes).await.unwrap();
+    assert_eq!((waiting.due_at_ms, waiting.ahead), (Some(now + HOUR), None));
+    let claim = f.claim(&["fast", "slow"], 1).await.claims.remove(0);
+    let running = place("a", &lanes).await.unwrap();
+    assert_eq!(running.entry.lease.map(|lease| lease.fence), Some(claim.fence));
+    assert_eq!((running.due_at_ms, running.ahead), (None, None));
+    assert_eq!(place("x", &lanes).await, None);
+}
+
 async fn depth_counts_ready_entries_by_priority(f: Fixture) {
     let with = |name, number| Push { priority: fixture::priority(number), ..f.entry(name, "fast", 10) };
     f.push(&[with("a", 1), with("b", 3), with("c", 3), with("d", 5)]).await;
@@ -602,6 +633,7 @@ on_every_broker! {
     removal_finds_entries_wherever_they_are
     removal_leaves_a_later_life_alone
     entries_and_leases_can_be_looked_at
+    an_entry_tells_its_place
     depth_counts_ready_entries_by_priority
     what_may_be_claimable_wakes_the_listeners
     batches_larger_than_a_script_takes_are_answered_in_order

@@ -7,8 +7,8 @@ use async_trait::async_trait;
 use futures_util::FutureExt;
 use ganger::broker::memory::MemoryBroker;
 use ganger::broker::{
-    Broker, BrokerError, BrokerIdentity, ClaimRequest, Claimed, Depth, EntryView, Held, LeaseRef, Push, Pushed, Reaped,
-    Removed, Result, Scanned, Settle, Which,
+    Broker, BrokerError, BrokerIdentity, ClaimRequest, Claimed, Depth, EntryView, Held, LeaseRef, Place, Push, Pushed,
+    Reaped, Removed, Result, Scanned, Settle, Which,
 };
 use ganger::job::{JobId, NodeId, QueueName, Seq, TypeName};
 use ganger::service::lock;
@@ -205,6 +205,11 @@ impl Broker for SiteBroker {
     async fn inspect(&self, queue: &QueueName, ids: &[JobId]) -> Result<Vec<Option<EntryView>>> {
         let (queue, ids) = (queue.clone(), ids.to_vec());
         self.call("broker.inspect", move |broker| async move { broker.inspect(&queue, &ids).await }).await
+    }
+
+    async fn place(&self, queue: &QueueName, id: &JobId, lanes: &[TypeName]) -> Result<Option<Place>> {
+        let (queue, id, lanes) = (queue.clone(), id.clone(), lanes.to_vec());
+        self.call("broker.place", move |broker| async move { broker.place(&queue, &id, &lanes).await }).await
     }
 
     async fn leases(&self, queue: &QueueName, limit: usize) -> Result<Vec<EntryView>> {

@@ -16,8 +16,8 @@ use tokio::sync::broadcast;
 
 use self::queue::{Queue, Queues};
 use super::{
-    Broker, BrokerError, BrokerIdentity, ClaimRequest, Claimed, Depth, EntryView, Held, LeaseRef, Push, Pushed, Reaped,
-    Removed, Result, Scanned, Settle, Which,
+    Broker, BrokerError, BrokerIdentity, ClaimRequest, Claimed, Depth, EntryView, Held, LeaseRef, Place, Push, Pushed,
+    Reaped, Removed, Result, Scanned, Settle, Which,
 };
 use crate::clock::Clock;
 use crate::job::{JobId, NodeId, QueueName, Seq, TypeName};
@@ -237,6 +237,10 @@ impl Broker for MemoryBroker {
 
     async fn inspect(&self, queue: &QueueName, ids: &[JobId]) -> Result<Vec<Option<EntryView>>> {
         self.in_epoch(queue, |found, _| ids.iter().map(|id| found.inspect(id)).collect())
+    }
+
+    async fn place(&self, queue: &QueueName, id: &JobId, lanes: &[TypeName]) -> Result<Option<Place>> {
+        self.in_epoch(queue, |found, _| found.place_of(id, lanes))
     }
 
     async fn leases(&self, queue: &QueueName, limit: usize) -> Result<Vec<EntryView>> {

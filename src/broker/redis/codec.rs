@@ -4,8 +4,8 @@ use redis::{Cmd, ToRedisArgs, Value};
 
 use super::scripts::Script;
 use crate::broker::{
-    Claim, Claimed, Depth, EntryView, Held, LeaseRef, LeaseView, Push, Pushed, Reaped, Release, Removed, Scanned,
-    Settle,
+    Claim, Claimed, Depth, EntryView, Held, LeaseRef, LeaseView, Place, Push, Pushed, Reaped, Release, Removed,
+    Scanned, Settle,
 };
 use crate::job::{Counters, JobId, NodeId, QueueName, Seq, TypeName};
 
@@ -243,6 +243,22 @@ pub(super) fn read_reaped(reply: &[Value]) -> Read<Reaped> {
 pub(super) fn read_inspected(id: &JobId, value: &Value) -> Read<Option<EntryView>> {
     let raw = text(value)?;
     if raw.is_empty() { Ok(None) } else { Ok(Some(view(id.as_str(), read_entry(raw)?))) }
+}
+
+/// The answer of `place`: now, the entry, when it is due, how many are before it, its lock.
+pub(super) fn read_place(id: &JobId, reply: &[Value]) -> Read<Option<Place>> {
+    let [_, raw, due, ahead, lock] = reply else { return Err(Unreadable("a place")) };
+    let raw = text(raw)?;
+    if raw.is_empty() {
+        return Ok(None);
+    }
+    let due = text(due)?;
+    Ok(Some(Place {
+        entry: view(id.as_str(), read_entry(raw)?),
+        due_at_ms: if due.is_empty() { None } else { Some(read_score(due)?) },
+        ahead: if text(ahead)?.is_empty() { None } else { Some(count(ahead)?) },
+        lock: Some(text(lock)?.to_owned()).filter(|lock| !lock.is_empty()),
+    }))
 }
 
 pub(super) fn read_leases(reply: &[Value]) -> Read<Vec<EntryView>> {

@@ -35,8 +35,8 @@ use self::scripts::{SCRIPTS, Script};
 use self::server::{Limits, Role};
 use self::wakes::Wakes;
 use super::{
-    Broker, BrokerError, BrokerIdentity, ClaimRequest, Claimed, Depth, EntryView, Held, LeaseRef, Push, Pushed, Reaped,
-    Release, Removed, Result, Scanned, Settle, Which,
+    Broker, BrokerError, BrokerIdentity, ClaimRequest, Claimed, Depth, EntryView, Held, LeaseRef, Place, Push, Pushed,
+    Reaped, Release, Removed, Result, Scanned, Settle, Which,
 };
 use crate::job::{JobId, NodeId, QueueName, Seq, TypeName};
 
@@ -372,6 +372,15 @@ impl Broker for RedisBroker {
             }
         }
         Ok(views)
+    }
+
+    async fn place(&self, queue: &QueueName, id: &JobId, lanes: &[TypeName]) -> Result<Option<Place>> {
+        let epoch = self.epoch();
+        let mut keys = vec![self.keys.control(queue), self.keys.later(queue), self.keys.jobs(queue)];
+        keys.extend(lanes.iter().map(|lane| self.keys.lane(queue, lane)));
+        let call = Self::call(&SCRIPTS.place, &keys, epoch).arg(self.keys.queue(queue)).arg(id.as_str());
+        let reply = self.run(Role::Upkeep, call, epoch).await?;
+        self.read(codec::read_place(id, &reply))
     }
 
     async fn leases(&self, queue: &QueueName, limit: usize) -> Result<Vec<EntryView>> {

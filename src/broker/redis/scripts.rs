@@ -35,6 +35,7 @@ pub(super) struct Scripts {
     pub(super) leases: Script,
     pub(super) open: Script,
     pub(super) pause: Script,
+    pub(super) place: Script,
     pub(super) push: Script,
     pub(super) reap: Script,
     pub(super) remove: Script,
@@ -56,6 +57,7 @@ pub(super) static SCRIPTS: LazyLock<Scripts> = LazyLock::new(|| Scripts {
     leases: script("leases", 3, false, source!("lua/leases.lua")),
     open: script("open", 5, false, source!("lua/open.lua")),
     pause: script("pause", 1, false, source!("lua/pause.lua")),
+    place: script("place", 3, true, source!("lua/place.lua")),
     push: script("push", 5, false, source!("lua/push.lua")),
     reap: script("reap", 4, false, source!("lua/reap.lua")),
     remove: script("remove", 4, false, source!("lua/remove.lua")),
@@ -68,7 +70,7 @@ pub(super) static SCRIPTS: LazyLock<Scripts> = LazyLock::new(|| Scripts {
 
 impl Scripts {
     /// Every script, for loading.
-    pub(super) fn all(&self) -> [&Script; 17] {
+    pub(super) fn all(&self) -> [&Script; 18] {
         [
             &self.admit,
             &self.advance,
@@ -79,6 +81,7 @@ impl Scripts {
             &self.leases,
             &self.open,
             &self.pause,
+            &self.place,
             &self.push,
             &self.reap,
             &self.remove,
