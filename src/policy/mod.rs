@@ -7,4 +7,5 @@ pub mod health;
 pub mod order;
 pub mod retry;
 pub mod verdict;
+pub mod why;
 pub mod window;
