@@ -16,6 +16,7 @@ mod ndjson;
 mod output;
 mod queues;
 mod serve;
+mod stuck;
 mod submit;
 mod types;
 mod verify_history;
@@ -46,7 +47,7 @@ enum Command {
     Serve(serve::Args),
     /// Submit one job, or a file of jobs with one JSON object a line.
     Submit(submit::Args),
-    /// List, show, retry, replay, cancel and delete jobs.
+    /// List, show, explain, retry, replay, cancel and delete jobs.
     Jobs(jobs::Args),
     /// List, pause, resume, drain and purge queues.
     Queues(queues::Args),
@@ -139,6 +140,8 @@ mod tests {
             "jobs list --queue plan --state failed --label a=b --all -o json",
             "jobs --server http://a:1 show x",
             "jobs replay x --payload @p.json",
+            "jobs why x",
+            "jobs stuck --limit 5",
             "queues drain plan --wait 5m --reason deploy",
             "queues purge plan --yes",
             "types pause x --by me",

@@ -66,6 +66,8 @@ pub struct Config {
     pub shedding: SheddingConfig,
     /// When a worker or the node counts as sick.
     pub health: HealthRules,
+    /// When stillness becomes a finding.
+    pub stuck: StuckConfig,
     /// How long finished jobs stay.
     pub retention: RetentionConfig,
     /// Patience at start.
@@ -221,6 +223,15 @@ pub enum SheddingMode {
     Off,
     /// A fixed level, 1 to 5.
     Level(u8),
+}
+
+/// `[stuck]`
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct StuckConfig {
+    /// Times the usual run time. Above 1.
+    pub run_multiple: f64,
+    /// Milliseconds without a claim.
+    pub stalled_ms: u64,
 }
 
 /// `[retention]`

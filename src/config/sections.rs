@@ -12,7 +12,7 @@ use super::{
     ALLOW_WITHOUT_AUTH, AuthConfig, AuthToken, BreakersConfig, Config, DURATION_MS_MAX, Effective, HandlersConfig,
     LeaseConfig, LedgerConfig, LimitsConfig, LockConfig, LogFormat, LoggingConfig, McpServer, RedisConfig,
     ResultCacheConfig, RetentionConfig, Role, ServerConfig, SheddingConfig, SheddingMode, ShutdownConfig,
-    StartupConfig, UrlCheck, catalog, health,
+    StartupConfig, StuckConfig, UrlCheck, catalog, health,
 };
 
 /// A request, a payload or a result above this would not fit the daemon's memory beside others: 1 GiB.
@@ -48,6 +48,7 @@ pub(super) fn read(root: &Section<'_>, effective: Effective, check_redis_url: Op
     let lock = lock(&root.table("lock"));
     let result_cache = result_cache(&root.table("result_cache"));
     let breakers = breakers(&root.table("breakers"));
+    let stuck = stuck(&root.table("stuck"));
     let retention = retention(&root.table("retention"));
     let startup = startup(&root.table("startup"));
     let shutdown = shutdown(&root.table("shutdown"));
@@ -63,6 +64,7 @@ pub(super) fn read(root: &Section<'_>, effective: Effective, check_redis_url: Op
         lock,
         result_cache,
         breakers,
+        stuck,
         retention,
         startup,
         shutdown,
@@ -288,6 +290,15 @@ fn shedding(section: &Section<'_>, types: &BTreeSet<&TypeName>) -> SheddingConfi
         error_rate: section.number("error_rate", 0.0, 1.0),
         response_time_p95_ms: section.integer("response_time_p95_ms", 1, DURATION_MS_MAX),
         first,
+    };
+    section.finish();
+    read
+}
+
+fn stuck(section: &Section<'_>) -> StuckConfig {
+    let read = StuckConfig {
+        run_multiple: section.number("run_multiple", 1.1, 1_000_000.0),
+        stalled_ms: section.integer("stalled_ms", 1_000, DURATION_MS_MAX),
     };
     section.finish();
     read

@@ -44,6 +44,7 @@ use super::running::Running;
 use super::session::Session;
 use super::settings::Settings;
 use super::settler::Ending;
+use super::stuck::{Stillness, StuckRules};
 use super::sweep::Sweep;
 use super::waiters::Waiters;
 
@@ -84,19 +85,22 @@ pub struct Setup {
     pub handlers: HashMap<TypeName, SharedHandler>,
     /// Label values for error classes.
     pub error_classes: ErrorClasses,
+    /// When stillness becomes a finding.
+    pub stuck: StuckRules,
 }
 
 impl Setup {
     /// A setup of these types and handlers.
     #[must_use]
     pub fn new(catalog: Catalog, handlers: HashMap<TypeName, SharedHandler>) -> Self {
-        Self { error_classes: ErrorClasses::of(&catalog), catalog: Arc::new(catalog), handlers }
+        let stuck = StuckRules { run_multiple: 5.0, stalled_ms: 10_000 };
+        Self { error_classes: ErrorClasses::of(&catalog), catalog: Arc::new(catalog), handlers, stuck }
     }
 }
 
 /// Outcomes that may wait for the ledger before claims stop: enough for a group commit of every
 /// busy worker, small enough to hold in memory with their results.
-const UNSETTLED_MAX: usize = 1_000;
+pub(super) const UNSETTLED_MAX: usize = 1_000;
 
 /// Everything shared.
 #[derive(Debug)]
@@ -123,6 +127,7 @@ pub(super) struct Core {
     pub(super) growth: Growth,
     pub(super) settings: Settings,
     pub(super) roster: Roster,
+    pub(super) stillness: Stillness,
     pub(super) membership: Membership,
     pub(super) leases: Leases,
     pub(super) sweep: Sweep,

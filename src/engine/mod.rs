@@ -27,11 +27,13 @@ mod session;
 mod settings;
 mod settlement;
 mod settler;
+mod stuck;
 mod submit;
 mod sweep;
 mod upkeep;
 mod views;
 mod waiters;
+mod why;
 mod worker;
 
 use std::collections::HashSet;
@@ -51,6 +53,7 @@ use crate::host::Host;
 use crate::job::{JobId, JobIds, PoolName, QueueName, Seq};
 use crate::ledger::{JobFilter, Ledger, Scope};
 use crate::policy::catalog::Catalog;
+use crate::policy::why::Explanation;
 use crate::service::{Phase, Supervisor, lock};
 use crate::telemetry::metrics;
 
@@ -59,8 +62,12 @@ use self::core::Core;
 pub use admission::TIMEOUT_MS_MAX;
 pub use core::{EngineParams, Setup};
 pub use refusal::Refusal;
+pub use stuck::StuckRules;
 pub use submit::Submit;
-pub use views::{Drained, Fate, JobPage, JobView, QueueView, Readiness, Submitted, TypeView};
+pub use views::{
+    Drained, Fate, JobPage, JobView, QueueView, Readiness, StuckJob, StuckKind, StuckQueue, StuckView, Submitted,
+    TypeView,
+};
 
 /// Tickets, orders and endings that may wait between two steps: about one second of work at full
 /// speed would be more than memory should hold, a few batches are enough to keep every step busy.
@@ -144,6 +151,7 @@ impl Engine {
             growth: retention::Growth::default(),
             settings: settings::Settings::default(),
             roster: roster::Roster::default(),
+            stillness: stuck::Stillness::default(),
             phase: supervisor.phase(),
         });
         let engine = Self { core, supervisor, pools: Arc::default() };
@@ -171,6 +179,7 @@ impl Engine {
         engine.service("settings", settings::run);
         engine.service("sweep", sweep::run);
         engine.service("late-jobs", upkeep::late_jobs);
+        engine.service("stuck", stuck::run);
         engine.service("retention", retention::run);
         engine.service("sampler", upkeep::samples);
         engine.start_pools();
@@ -298,6 +307,16 @@ impl Engine {
     /// Forgets a job at rest with its id and keys.
     pub async fn delete(&self, id: &JobId) -> Result<()> {
         control::delete(&self.core, id).await
+    }
+
+    /// A job, and why it does not run now.
+    pub async fn why(&self, id: &JobId) -> Result<(JobView, Explanation)> {
+        why::why(&self.core, id).await
+    }
+
+    /// What is stuck: at most `limit` jobs, each with why, and queues.
+    pub async fn stuck(&self, limit: usize) -> Result<StuckView> {
+        stuck::list(&self.core, limit).await
     }
 
     /// All queues.

@@ -110,7 +110,7 @@ async fn run(core: &Core, pool: &PoolName, worker: &WorkerName, assignment: Assi
     let finished_at = core.clock.now();
     let run_ms = finished_at.since(started_at);
     metrics::ran(run.queue.as_str(), run.job_type.as_str(), seconds(run_ms));
-    core.figures.ran(&run.queue, pool, run_ms, !matches!(ran, Ran::Returned { .. }), finished_at);
+    core.figures.ran(&run, pool, run_ms, !matches!(ran, Ran::Returned { .. }), finished_at);
     let facts = RunFacts { worker: worker.clone(), started_at, finished_at, timeout_ms, counters, redelivered };
     core.conclude(&run, &job, &facts, ran).await;
     owned.concluded = true;

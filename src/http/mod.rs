@@ -16,6 +16,7 @@ mod problem;
 mod queues;
 mod serve;
 mod submit;
+mod why;
 mod wire;
 
 use std::future::Future;
@@ -97,7 +98,9 @@ pub fn router(state: ApiState) -> Router {
     Router::new()
         .route("/v1/jobs", get(jobs::list).post(jobs::submit))
         .route("/v1/jobs/batch", post(batch::submit))
+        .route("/v1/jobs/stuck", get(why::stuck))
         .route("/v1/jobs/{id}", get(jobs::show).delete(jobs::delete))
+        .route("/v1/jobs/{id}/why", get(why::why))
         .route("/v1/jobs/{id}/cancel", post(jobs::cancel))
         .route("/v1/jobs/{id}/retry", post(jobs::retry))
         .route("/v1/jobs/{id}/replay", post(jobs::replay))

@@ -4,11 +4,12 @@
 //! runnable exactly when the next claim would take it.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use crate::clock::Timestamp;
 use crate::job::{State, TypeName};
 
-use super::gate::{Hindrance, LaneFacts, Standing, judge};
+use super::gate::{BreakerFact, Hindrance, LaneFacts, Standing, judge};
 
 /// Everything that is known about one job and its surroundings. Times are on the broker's clock.
 #[derive(Debug, Clone)]
@@ -27,8 +28,8 @@ pub struct Facts {
     pub type_pause: Option<Paused>,
     /// What stands against its lane.
     pub lane: Vec<Hindrance>,
-    /// The lock that its claim would meet.
-    pub lock: Option<Lock>,
+    /// The value of its lock, if another program that follows the runbook holds it.
+    pub foreign_lock: Option<String>,
     /// The workers of its queue on this node.
     pub crew: Crew,
     /// How many jobs the next claim takes before it.
@@ -79,15 +80,6 @@ pub struct Paused {
     pub since: Timestamp,
 }
 
-/// A lock in other hands.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Lock {
-    /// Another program that follows the runbook holds it.
-    Foreign(String),
-    /// A run with this holder, which is not lower than the next fence.
-    Ours(String),
-}
-
 /// The workers of one queue on one node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Crew {
@@ -121,8 +113,8 @@ pub enum Reason {
     TypePaused(Paused),
     /// Something stands against its lane.
     Lane(Hindrance),
-    /// Its lock is in other hands.
-    Locked(Lock),
+    /// Another program holds its lock, whose value this is.
+    Locked(String),
     /// Its entry is not in the broker yet.
     NotPushed,
     /// No pool of this node serves its queue, or all workers are about to leave.
@@ -131,6 +123,79 @@ pub enum Reason {
     AllBusy(usize),
     /// Others come first.
     Ahead(u64),
+}
+
+impl Reason {
+    /// A stable word for programs.
+    #[must_use]
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::AtRest(_) => "at_rest",
+            Self::Running { .. } => "running",
+            Self::Node(NodeHindrance::NotRunning) => "node_leaving",
+            Self::Node(NodeHindrance::Broker(_)) => "broker_unavailable",
+            Self::Node(NodeHindrance::OutcomesHeld) => "outcomes_held",
+            Self::DueLater(_) => "due_later",
+            Self::QueuePaused(_) => "queue_paused",
+            Self::TypePaused(_) => "type_paused",
+            Self::Lane(Hindrance::NoHandler) => "no_handler",
+            Self::Lane(Hindrance::Breaker(_)) => "breaker",
+            Self::Lane(Hindrance::Shed(_)) => "shed",
+            Self::Locked(_) => "locked",
+            Self::NotPushed => "not_pushed",
+            Self::NoWorker => "no_worker",
+            Self::AllBusy(_) => "workers_busy",
+            Self::Ahead(_) => "ahead",
+        }
+    }
+
+    /// When it ends by itself, where that is known.
+    #[must_use]
+    pub fn until(&self) -> Option<Timestamp> {
+        match self {
+            Self::DueLater(due) => Some(*due),
+            Self::Lane(Hindrance::Breaker(breaker)) => breaker.until,
+            _ => None,
+        }
+    }
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let paused = |f: &mut fmt::Formatter<'_>, what: &str, pause: &Paused| {
+            write!(f, "its {what} was paused by {} at {}", pause.by, pause.since)?;
+            if pause.reason.is_empty() { Ok(()) } else { write!(f, ": {}", pause.reason) }
+        };
+        match self {
+            Self::AtRest(state) => write!(f, "it is {state}"),
+            Self::Running { node, since } => write!(f, "it runs on {node} since {since}"),
+            Self::Node(NodeHindrance::NotRunning) => f.write_str("this node is starting or leaving and claims nothing"),
+            Self::Node(NodeHindrance::Broker(words)) => write!(f, "nothing can be claimed: {words}"),
+            Self::Node(NodeHindrance::OutcomesHeld) => {
+                f.write_str("too many outcomes wait for the ledger, so this node claims nothing")
+            }
+            Self::DueLater(due) => write!(f, "it is due at {due}"),
+            Self::QueuePaused(pause) => paused(f, "queue", pause),
+            Self::TypePaused(pause) => paused(f, "type", pause),
+            Self::Lane(Hindrance::NoHandler) => f.write_str("this node has no handler for its type"),
+            Self::Lane(Hindrance::Breaker(BreakerFact { name, allowance: 0, until })) => {
+                write!(f, "breaker {name} is open")?;
+                until.map_or(Ok(()), |until| write!(f, "; one job may try at {until}"))
+            }
+            Self::Lane(Hindrance::Breaker(BreakerFact { name, allowance, .. })) => {
+                write!(f, "breaker {name} lets only {allowance} more through for now")
+            }
+            Self::Lane(Hindrance::Shed(shed)) => {
+                let how = if shed.is_strict { "is held back" } else { "runs after all others" };
+                write!(f, "load is shed at level {} by rule {}: its type {how}", shed.level, shed.rule)
+            }
+            Self::Locked(holder) => write!(f, "another program holds its job_lock ({holder})"),
+            Self::NotPushed => f.write_str("its entry is not in the broker yet; it is pushed within seconds"),
+            Self::NoWorker => f.write_str("no worker of this node serves its queue"),
+            Self::AllBusy(count) => write!(f, "all {count} workers of its queue on this node are busy"),
+            Self::Ahead(count) => write!(f, "{count} jobs come before it"),
+        }
+    }
 }
 
 /// The answer.
@@ -171,7 +236,7 @@ fn reasons(facts: &Facts) -> Vec<Reason> {
     // A lane that is only narrowed or put last holds a job up only if its turn has not come.
     let is_held = is_closed || facts.ahead >= facts.slots as u64;
     reasons.extend(facts.lane.iter().filter(|_| is_held).cloned().map(Reason::Lane));
-    reasons.extend(facts.lock.clone().map(Reason::Locked));
+    reasons.extend(facts.foreign_lock.clone().map(Reason::Locked));
     reasons.extend((facts.place == Place::LedgerOnly).then_some(Reason::NotPushed));
     let crew = facts.crew;
     if crew.idle + crew.busy == 0 {
@@ -291,7 +356,7 @@ mod tests {
             queue_pause: None,
             type_pause: None,
             lane: Vec::new(),
-            lock: None,
+            foreign_lock: None,
             crew: Crew { idle: 2, busy: 1, leaving: 0 },
             ahead: 1,
             slots: 2,

@@ -97,6 +97,18 @@ pub const CATALOG: &[Metric] = &[
         "queue",
         "How far the first waiting job is past its virtual deadline (negative: ahead of it); absent when none waits",
     ),
+    metric(
+        "ganger_stuck_jobs",
+        Kind::Gauge,
+        "queue,kind",
+        "Jobs past their SLA (past_sla) and runs far longer than their type's usually are (long_run)",
+    ),
+    metric(
+        "ganger_queue_stalled",
+        Kind::Gauge,
+        "queue",
+        "1 while the queue has jobs that may run, idle workers here (or none at all), and no claims",
+    ),
     metric("ganger_queue_paused", Kind::Gauge, "queue", "1 while the queue is paused"),
     metric("ganger_jobs_finished_total", Kind::Counter, "queue,type,outcome", "Jobs that came to rest, by state"),
     metric(
@@ -418,6 +430,14 @@ pub fn queue(queue: &str, priorities: u8, figures: &QueueFigures) {
 pub fn queue_rates(queue: &str, rate: f64, wait_p95_seconds: Option<f64>) {
     gauge!("processing_rate", "queue" => queue.to_owned()).set(rate);
     gauge!("wait_time_p95", "queue" => queue.to_owned()).set(wait_p95_seconds.unwrap_or(f64::NAN));
+}
+
+/// What is stuck in a queue.
+#[expect(clippy::cast_precision_loss, reason = "counts far below 2^52")]
+pub fn stuck(queue: &str, past_sla: usize, long_runs: usize, stalled: bool) {
+    gauge!("ganger_stuck_jobs", "queue" => queue.to_owned(), "kind" => "past_sla").set(past_sla as f64);
+    gauge!("ganger_stuck_jobs", "queue" => queue.to_owned(), "kind" => "long_run").set(long_runs as f64);
+    gauge!("ganger_queue_stalled", "queue" => queue.to_owned()).set(f64::from(u8::from(stalled)));
 }
 
 /// Shows the rate of a pool.
