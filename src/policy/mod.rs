@@ -2,6 +2,7 @@
 //! Nothing here is async, does I/O, reads a clock or draws a random number.
 
 pub mod breaker;
+pub mod budget;
 pub mod catalog;
 pub mod gate;
 pub mod health;
