@@ -268,6 +268,26 @@ pub struct Depth {
     pub paused: Vec<Option<TypeName>>,
 }
 
+/// A small text that all nodes share.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Note {
+    /// What it is about.
+    pub name: String,
+    /// Higher with every write, and never one that was given before.
+    pub version: u64,
+    /// What it says.
+    pub text: String,
+}
+
+/// What became of a note that was to be written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Noted {
+    /// It stands there under this version.
+    Written(u64),
+    /// Somebody else wrote first: what stands there instead.
+    Differs(Option<Note>),
+}
+
 /// What the broker says of itself.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct BrokerIdentity {
@@ -331,7 +351,7 @@ pub type Result<T> = std::result::Result<T, BrokerError>;
 
 /// The live queues.
 ///
-/// All steps but `identity`, `reset`, `advance` and `set_paused` fail with [`BrokerError::Epoch`] unless the
+/// All steps but `identity`, `reset`, `advance`, `set_paused` and those of notes fail with [`BrokerError::Epoch`] unless the
 /// broker is in the epoch that was last given to [`Broker::adopt`]. A broker behind a network refuses every
 /// step but `identity` as not ready until `adopt` has committed it to a server, and again whenever that server
 /// may have lost something.
@@ -406,6 +426,12 @@ pub trait Broker: Send + Sync + std::fmt::Debug {
         cursor: Option<String>,
         limit: usize,
     ) -> Result<(Vec<Scanned>, Option<String>)>;
+
+    /// All notes, in the order of their names. They belong to no epoch and no queue, and may be lost.
+    async fn notes(&self) -> Result<Vec<Note>>;
+
+    /// Writes a note if its version is still the `expected` one (`None`: if there is none), also when the broker is full.
+    async fn write_note(&self, name: &str, expected: Option<u64>, text: &str) -> Result<Noted>;
 
     /// Whether there is no room for new entries, by a figure at most a second old; local, no round trip. False
     /// when the figure is older: then nothing is known.

@@ -9,6 +9,8 @@
 mod cluster;
 #[path = "broker/fixture.rs"]
 pub(crate) mod fixture;
+#[path = "broker/notes.rs"]
+mod notes;
 #[path = "broker/order.rs"]
 mod order;
 #[path = "broker/real_redis.rs"]
@@ -23,6 +25,10 @@ mod walk;
 use bytes::Bytes;
 use ganger::broker::{BrokerError, Held, Push, Pushed, Reaped, Release, Removed, Which};
 use ganger::job::{Counters, JobId};
+
+use self::notes::{
+    a_note_is_written_only_over_what_its_writer_saw, notes_belong_to_no_epoch, of_two_writers_one_comes_first,
+};
 
 use self::fixture::{EPOCH, Fixture, HOUR, LEASE, id, lane, node, queue};
 
@@ -641,4 +647,7 @@ on_every_broker! {
     only_what_waits_and_is_of_the_same_life_is_restored
     a_scan_meets_every_entry_wherever_it_is
     an_advance_keeps_entries_and_leases_and_starts_fences_anew_above_all_others
+    a_note_is_written_only_over_what_its_writer_saw
+    notes_belong_to_no_epoch
+    of_two_writers_one_comes_first
 }

@@ -4,8 +4,8 @@ use redis::{Cmd, ToRedisArgs, Value};
 
 use super::scripts::Script;
 use crate::broker::{
-    Claim, Claimed, Depth, EntryView, Held, LeaseRef, LeaseView, Place, Push, Pushed, Reaped, Release, Removed,
-    Scanned, Settle,
+    Claim, Claimed, Depth, EntryView, Held, LeaseRef, LeaseView, Note, Noted, Place, Push, Pushed, Reaped, Release,
+    Removed, Scanned, Settle,
 };
 use crate::job::{Counters, JobId, NodeId, QueueName, Seq, TypeName};
 
@@ -214,6 +214,30 @@ pub(super) fn read_flag(value: &Value) -> Read<bool> {
 
 pub(super) fn read_queue(value: &Value) -> Read<QueueName> {
     Ok(QueueName::stored(text(value)?))
+}
+
+/// All fields of the notes, each followed by its value.
+pub(super) fn read_notes(fields: &Value) -> Read<Vec<Note>> {
+    let mut notes: Vec<Note> =
+        list(fields)?.chunks_exact(2).map(|pair| read_note(text(&pair[0])?, text(&pair[1])?)).collect::<Read<_>>()?;
+    notes.sort_unstable_by(|a, b| a.name.cmp(&b.name));
+    Ok(notes)
+}
+
+fn read_note(name: &str, value: &str) -> Read<Note> {
+    let (version, text) = value.split_once(';').ok_or(Unreadable("a note"))?;
+    let version = version.parse().map_err(|_| Unreadable("the version of a note"))?;
+    Ok(Note { name: name.to_owned(), version, text: text.to_owned() })
+}
+
+/// What became of the note `name`.
+pub(super) fn read_noted(name: &str, reply: &[Value]) -> Read<Noted> {
+    let [_, fate, value] = reply else { return Err(Unreadable("what became of a note")) };
+    match (text(fate)?, text(value)?) {
+        ("written", version) => version.parse().map(Noted::Written).map_err(|_| Unreadable("the version of a note")),
+        (_, "") => Ok(Noted::Differs(None)),
+        (_, found) => Ok(Noted::Differs(Some(read_note(name, found)?))),
+    }
 }
 
 pub(super) fn read_removed(value: &Value) -> Read<Removed> {

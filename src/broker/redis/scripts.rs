@@ -33,6 +33,7 @@ pub(super) struct Scripts {
     pub(super) enter: Script,
     pub(super) inspect: Script,
     pub(super) leases: Script,
+    pub(super) note: Script,
     pub(super) open: Script,
     pub(super) pause: Script,
     pub(super) place: Script,
@@ -55,6 +56,7 @@ pub(super) static SCRIPTS: LazyLock<Scripts> = LazyLock::new(|| Scripts {
     enter: script("enter", 1, false, source!("lua/enter.lua")),
     inspect: script("inspect", 2, false, source!("lua/inspect.lua")),
     leases: script("leases", 3, false, source!("lua/leases.lua")),
+    note: script("note", 1, false, source!("lua/note.lua")),
     open: script("open", 5, false, source!("lua/open.lua")),
     pause: script("pause", 1, false, source!("lua/pause.lua")),
     place: script("place", 3, true, source!("lua/place.lua")),
@@ -70,7 +72,7 @@ pub(super) static SCRIPTS: LazyLock<Scripts> = LazyLock::new(|| Scripts {
 
 impl Scripts {
     /// Every script, for loading.
-    pub(super) fn all(&self) -> [&Script; 18] {
+    pub(super) fn all(&self) -> [&Script; 19] {
         [
             &self.admit,
             &self.advance,
@@ -79,6 +81,7 @@ impl Scripts {
             &self.enter,
             &self.inspect,
             &self.leases,
+            &self.note,
             &self.open,
             &self.pause,
             &self.place,
