@@ -6,6 +6,7 @@
 mod catalog;
 mod health;
 mod layers;
+mod pools;
 mod problem;
 mod reader;
 mod secret;
@@ -22,6 +23,7 @@ use std::path::PathBuf;
 use crate::job::TypeName;
 use crate::policy::catalog::Catalog;
 use crate::policy::health::HealthRules;
+use crate::policy::scaling::Rules;
 
 pub use layers::{ConfigFile, Flags, Sources, UrlCheck};
 pub use problem::{ConfigErrors, Problem};
@@ -48,6 +50,8 @@ pub struct Config {
     pub ledger: LedgerConfig,
     /// Queues, pools and job types.
     pub catalog: Catalog,
+    /// How pools scale.
+    pub scaling: Rules,
     /// MCP servers by name.
     pub mcp_servers: BTreeMap<String, McpServer>,
     /// How MCP handlers turn error texts into classes, by job type, first match first.

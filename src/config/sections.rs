@@ -12,7 +12,7 @@ use super::{
     ALLOW_WITHOUT_AUTH, AuthConfig, AuthToken, BreakersConfig, Config, DURATION_MS_MAX, Effective, HandlersConfig,
     LeaseConfig, LedgerConfig, LimitsConfig, LockConfig, LogFormat, LoggingConfig, McpServer, RedisConfig,
     ResultCacheConfig, RetentionConfig, Role, ServerConfig, SheddingConfig, SheddingMode, ShutdownConfig,
-    StartupConfig, StuckConfig, UrlCheck, catalog, health,
+    StartupConfig, StuckConfig, UrlCheck, catalog, health, pools,
 };
 
 /// A request, a payload or a result above this would not fit the daemon's memory beside others: 1 GiB.
@@ -42,6 +42,7 @@ pub(super) fn read(root: &Section<'_>, effective: Effective, check_redis_url: Op
     let ledger = ledger(&root.table("ledger"), &data_dir);
     footing(root, redis.as_ref(), ledger.as_ref());
     let shedding = shedding(&root.table("shedding"), &catalogued.catalog.types.keys().collect());
+    let scaling = pools::scaling(&root.table("scaling"));
     let handlers = handlers(&root.table("handlers"));
     let health = health::read(&root.table("health"), handlers);
     let lease = lease(&root.table("lease"));
@@ -57,6 +58,7 @@ pub(super) fn read(root: &Section<'_>, effective: Effective, check_redis_url: Op
     // Before anything that is missing ends the reading: all problems are reported together.
     root.finish();
     Some(Config {
+        scaling,
         shedding,
         health,
         handlers,

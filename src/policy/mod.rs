@@ -9,6 +9,7 @@ pub mod health;
 pub mod order;
 pub mod pressure;
 pub mod retry;
+pub mod scaling;
 pub mod shedding;
 pub mod verdict;
 pub mod why;
