@@ -258,6 +258,8 @@ pub struct Depth {
     pub ready: [u64; 5],
     /// The same entries by lane; lanes asked for only.
     pub lanes: Vec<(TypeName, u64)>,
+    /// The smallest score of each lane; lanes asked for only, and only those that hold something.
+    pub heads: Vec<(TypeName, i64)>,
     /// Entries due later.
     pub later: u64,
     /// Leases.

@@ -11,6 +11,7 @@ mod problem;
 mod reader;
 mod secret;
 mod sections;
+mod shedding;
 mod show;
 #[cfg(test)]
 mod tests;
@@ -25,6 +26,7 @@ use crate::policy::catalog::Catalog;
 use crate::policy::health::HealthRules;
 use crate::policy::scaling::Rules;
 
+pub use crate::policy::shedding::{Mode as SheddingMode, Settings as SheddingConfig};
 pub use layers::{ConfigFile, Flags, Sources, UrlCheck};
 pub use problem::{ConfigErrors, Problem};
 pub use secret::{SecretText, SecretUrl};
@@ -197,36 +199,6 @@ pub struct BreakersConfig {
     pub failures: u32,
     /// How long it stays open, in milliseconds.
     pub open_ms: u64,
-}
-
-/// `[shedding]`
-#[derive(Debug, Clone, PartialEq)]
-pub struct SheddingConfig {
-    /// Who decides.
-    pub mode: SheddingMode,
-    /// Share of CPU, 0 to 1.
-    pub cpu: f64,
-    /// Share of memory, 0 to 1.
-    pub memory: f64,
-    /// Waiting jobs of one queue.
-    pub queue_depth: u64,
-    /// Share of failed runs, 0 to 1.
-    pub error_rate: f64,
-    /// 95th percentile of response time, in milliseconds.
-    pub response_time_p95_ms: u64,
-    /// The types that are refused first.
-    pub first: Vec<TypeName>,
-}
-
-/// `shedding.mode`
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum SheddingMode {
-    /// The rules decide.
-    Auto,
-    /// Nothing is refused.
-    Off,
-    /// A fixed level, 1 to 5.
-    Level(u8),
 }
 
 /// `[stuck]`

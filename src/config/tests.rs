@@ -262,6 +262,41 @@ fn bounds_are_held_and_named() {
 }
 
 #[test]
+fn a_rule_of_shedding_exits_below_where_it_enters() {
+    let defaults = Config::load(&Sources::default()).unwrap().shedding;
+    let rules = [defaults.cpu, defaults.memory, defaults.queue_depth, defaults.error_rate, defaults.response_time_p95];
+    let told = rules.map(|rule| (rule.enter, (rule.exit * 1e6).round() / 1e6, rule.samples, rule.dwell_ms));
+    let expected = [
+        (0.95, 0.85, 3, 30_000),
+        (0.9, 0.82, 1, 30_000),
+        (1_000.0, 800.0, 2, 30_000),
+        (0.2, 0.1, 2, 60_000),
+        (30_000.0, 20_000.0, 2, 60_000),
+    ];
+    assert_eq!(told, expected);
+    let lower = load("shedding = { queue_depth = 10, memory = 0.97 }").unwrap().shedding;
+    assert_eq!((lower.queue_depth.exit, lower.memory_critical), (8.0, 0.97));
+    for (text, key, bound) in [
+        ("shedding.cpu_exit = 0.95", "shedding.cpu_exit", "below `cpu` = 0.95"),
+        ("shedding = { queue_depth = 10, queue_depth_exit = 11 }", "shedding.queue_depth_exit", "below `queue_depth`"),
+        ("shedding.memory_exit = 0.99", "shedding.memory_exit", "below `memory`"),
+        ("shedding.error_rate_exit = 0.3", "shedding.error_rate_exit", "below `error_rate`"),
+        ("shedding.response_time_p95_exit_ms = 30000", "shedding.response_time_p95_exit_ms", "below"),
+        ("shedding.error_rate = 1.5", "shedding.error_rate", "at most 1"),
+        ("shedding.cpu = 0", "shedding.cpu", "above 0"),
+        ("shedding.cpu_exit = -0.1", "shedding.cpu_exit", "from 0 to 1"),
+        ("shedding.dwell_ms = -1", "shedding.dwell_ms", "from 0"),
+        ("shedding.step_up_ms = 0", "shedding.step_up_ms", "from 1"),
+        ("shedding.probe_share = 2", "shedding.probe_share", "from 0 to 1"),
+        ("shedding.mode = 6", "shedding.mode", "1 to 5"),
+    ] {
+        let told = problems(text);
+        assert!(told.starts_with(key) && told.contains(bound), "{text}: {told}");
+        assert_eq!(told.lines().count(), 1, "{text}: {told}");
+    }
+}
+
+#[test]
 fn there_are_two_footings_only() {
     let redis = "redis.url = 'redis://r'\n";
     let postgres = "ledger.url = 'postgres://u:hunter2@p/d'\n";

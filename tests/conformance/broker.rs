@@ -286,6 +286,9 @@ async fn one_push_may_name_an_id_several_times(f: Fixture) {
     let depth = f.depth(&["fast", "slow"]).await;
     assert_eq!((depth.ready[2], depth.head_score), (2, Some(3)));
     assert_eq!(depth.lanes, [(lane("fast"), 1), (lane("slow"), 1)]);
+    assert_eq!(depth.heads.len(), 2, "{:?}", depth.heads);
+    assert_eq!(depth.heads.iter().map(|(_, head)| *head).min(), Some(3));
+    assert_eq!(f.depth(&["slow", "other"]).await.heads.len(), 1, "only lanes asked for that hold something");
 }
 
 async fn a_waiting_entry_is_replaced_wherever_it_waits(f: Fixture) {

@@ -259,9 +259,11 @@ impl Queue {
     pub(super) fn depth(&mut self, lanes: &[TypeName], now: i64) -> Depth {
         self.promote(now, usize::MAX);
         let count = |lane: &TypeName| self.lanes.get(lane).map_or(0, |waiting| waiting.len() as u64);
+        let head = |lane: &TypeName| Some((lane.clone(), self.lanes.get(lane)?.first()?.0));
         Depth {
             ready: self.ready,
             lanes: lanes.iter().map(|lane| (lane.clone(), count(lane))).collect(),
+            heads: lanes.iter().filter_map(head).collect(),
             later: self.later.len() as u64,
             leased: self.leases.len() as u64,
             head_score: self.lanes.values().filter_map(|lane| lane.first().map(|&(score, _)| score)).min(),

@@ -302,7 +302,7 @@ pub(super) fn read_scanned(reply: &[Value]) -> Read<(Vec<Scanned>, Option<String
 
 /// The answer of `depth`, and whether more entries are due than one call moves.
 pub(super) fn read_depth(reply: &[Value], lanes: &[TypeName]) -> Read<(Depth, bool)> {
-    let [_, more, later, leased, head, control, lengths] = reply else { return Err(Unreadable("a depth")) };
+    let [_, more, later, leased, head, control, lengths, heads] = reply else { return Err(Unreadable("a depth")) };
     let head = text(head)?;
     let mut depth = Depth {
         later: count(later)?,
@@ -310,8 +310,12 @@ pub(super) fn read_depth(reply: &[Value], lanes: &[TypeName]) -> Read<(Depth, bo
         head_score: if head.is_empty() { None } else { Some(read_score(head)?) },
         ..Depth::default()
     };
-    for (lane, length) in lanes.iter().zip(list(lengths)?) {
+    for ((lane, length), head) in lanes.iter().zip(list(lengths)?).zip(list(heads)?) {
         depth.lanes.push((lane.clone(), count(length)?));
+        let head = text(head)?;
+        if !head.is_empty() {
+            depth.heads.push((lane.clone(), read_score(head)?));
+        }
     }
     for pair in list(control)?.chunks_exact(2) {
         let field = text(&pair[0])?;

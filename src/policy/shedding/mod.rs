@@ -11,7 +11,7 @@
 //!
 //! Jobs of priority 1 are never refused. Nothing that was accepted is ever removed.
 //!
-//! A rule reaches only as far as it knows something of a queue (`docs/adr/0021`): the depth of a queue says nothing of
+//! A rule reaches only as far as it knows something of a queue: the depth of a queue says nothing of
 //! the others, and more than the types listed first are refused only by the rules of CPU, memory and response time,
 //! and only while the queue is *late*: even its next job has waited for longer than half its SLA. So a machine that is
 //! busy but keeps its promises turns away level 1 at most, and a queue that recovers is open again at once.
@@ -60,6 +60,8 @@ pub struct Settings {
     pub response_time_p95: Threshold,
     /// Types that are refused first.
     pub first: BTreeSet<TypeName>,
+    /// Runs without which nothing is said of failures and response times.
+    pub samples_min: u64,
     /// From one level to the next higher one, in milliseconds.
     pub step_up_ms: i64,
     /// From one level to the next lower one, in milliseconds.
@@ -77,6 +79,29 @@ pub enum Mode {
     Off,
     /// An operator: this level, 1 to 5, in every queue.
     Level(u8),
+}
+
+impl Mode {
+    /// Reads `auto`, `off` or a level, 1 to 5.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        match text {
+            "auto" => Some(Self::Auto),
+            "off" => Some(Self::Off),
+            _ => text.parse().ok().filter(|level| (1..=LEVEL_MAX).contains(level)).map(Self::Level),
+        }
+    }
+}
+
+impl std::fmt::Display for Mode {
+    /// As [`Mode::parse`] reads it.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Auto => f.write_str("auto"),
+            Self::Off => f.write_str("off"),
+            Self::Level(level) => write!(f, "{level}"),
+        }
+    }
 }
 
 /// What is measured at one point.

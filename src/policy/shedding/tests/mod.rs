@@ -26,6 +26,7 @@ fn settings() -> Settings {
         error_rate: rule(0.20, 0.10, 2, 60_000),
         response_time_p95: rule(30_000.0, 20_000.0, 2, 60_000),
         first: BTreeSet::from([TypeName::stored("batch")]),
+        samples_min: 20,
         step_up_ms: 5_000,
         step_down_ms: 30_000,
         probe_share: 0.2,

@@ -78,7 +78,9 @@ proptest! {
         for (facts, seconds) in spells {
             for _ in 0..seconds {
                 for Change { queue, from, to, rules } in shedder.tick(&facts, second(now)) {
-                    let jumped = to == CRITICAL_LEVEL && from < to && facts.memory.is_some_and(|memory| memory > 0.9);
+                    let jumped = from < CRITICAL_LEVEL
+                        && to >= CRITICAL_LEVEL
+                        && facts.memory.is_some_and(|memory| memory > 0.9);
                     prop_assert!(to <= LEVEL_MAX && (!rules.is_empty() || to == 0));
                     let before = levels.get(&queue).map_or(&[][..], Vec::as_slice);
                     let lately = before.iter().rev().take(5 * 30 + 5).max().copied().unwrap_or(0);
