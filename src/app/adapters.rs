@@ -141,7 +141,7 @@ pub(super) fn setup(config: &Config) -> Result<Setup, Failure> {
         }
     }
     let stuck = StuckRules { run_multiple: config.stuck.run_multiple, stalled_ms: ms(config.stuck.stalled_ms) };
-    Ok(Setup { stuck, ..Setup::new(config.catalog.clone(), handlers) })
+    Ok(Setup { stuck, shedding: config.shedding.clone(), ..Setup::new(config.catalog.clone(), handlers) })
 }
 
 /// Milliseconds of a checked configuration, signed.

@@ -16,6 +16,7 @@ mod ndjson;
 mod output;
 mod queues;
 mod serve;
+mod shedding;
 mod stuck;
 mod submit;
 mod types;
@@ -53,6 +54,8 @@ enum Command {
     Queues(queues::Args),
     /// List, pause and resume job types.
     Types(types::Args),
+    /// Show load shedding, and override its rules.
+    Shedding(shedding::Args),
     /// Ask a node whether it is healthy; for container checks.
     Health(health::Args),
     /// Measure how fast jobs are accepted, started and finished.
@@ -103,6 +106,7 @@ async fn run(command: Command) -> i32 {
         Command::Jobs(args) => args.run().await,
         Command::Queues(args) => args.run().await,
         Command::Types(args) => args.run().await,
+        Command::Shedding(args) => args.run().await,
         Command::Health(args) => args.run().await,
         Command::Bench(args) => Box::pin(args.run()).await,
         Command::VerifyHistory(args) => args.run(),
@@ -145,6 +149,9 @@ mod tests {
             "queues drain plan --wait 5m --reason deploy",
             "queues purge plan --yes",
             "types pause x --by me",
+            "shedding show -o json",
+            "shedding set auto",
+            "shedding set 3 --by me",
             "health --live",
             "bench --jobs 1000 --mode single --concurrency 8",
             "config show --origins",
@@ -159,7 +166,13 @@ mod tests {
 
     #[test]
     fn contradictions_are_refused() {
-        for line in ["submit", "submit --ndjson a --payload {}", "submit noop --delay 30s --run-at x", "jobs show"] {
+        for line in [
+            "submit",
+            "submit --ndjson a --payload {}",
+            "submit noop --delay 30s --run-at x",
+            "jobs show",
+            "shedding set 6",
+        ] {
             let parsed = Cli::try_parse_from(std::iter::once("ganger").chain(line.split(' ')));
             assert_eq!(parsed.unwrap_err().exit_code(), 2, "{line}");
         }

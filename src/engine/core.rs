@@ -28,6 +28,7 @@ use crate::job::{JobId, JobIds, NodeId, QueueName, TypeName};
 use crate::ledger::{Ledger, Retention};
 use crate::mutant::mutant;
 use crate::policy::catalog::Catalog;
+use crate::policy::shedding;
 use crate::service::{Phase, watch};
 use crate::telemetry::metrics::ErrorClasses;
 
@@ -44,6 +45,7 @@ use super::running::Running;
 use super::session::Session;
 use super::settings::Settings;
 use super::settler::Ending;
+use super::shedding::Shedding;
 use super::stuck::{Stillness, StuckRules};
 use super::sweep::Sweep;
 use super::waiters::Waiters;
@@ -87,6 +89,8 @@ pub struct Setup {
     pub error_classes: ErrorClasses,
     /// When stillness becomes a finding.
     pub stuck: StuckRules,
+    /// When and how load is shed.
+    pub shedding: shedding::Settings,
 }
 
 impl Setup {
@@ -94,7 +98,8 @@ impl Setup {
     #[must_use]
     pub fn new(catalog: Catalog, handlers: HashMap<TypeName, SharedHandler>) -> Self {
         let stuck = StuckRules { run_multiple: 5.0, stalled_ms: 10_000 };
-        Self { error_classes: ErrorClasses::of(&catalog), catalog: Arc::new(catalog), handlers, stuck }
+        let shedding = shedding::Settings::off();
+        Self { error_classes: ErrorClasses::of(&catalog), catalog: Arc::new(catalog), handlers, stuck, shedding }
     }
 }
 
@@ -126,6 +131,7 @@ pub(super) struct Core {
     pub(super) figures: Figures,
     pub(super) growth: Growth,
     pub(super) settings: Settings,
+    pub(super) shedding: Shedding,
     pub(super) roster: Roster,
     pub(super) stillness: Stillness,
     pub(super) membership: Membership,

@@ -27,6 +27,7 @@ mod session;
 mod settings;
 mod settlement;
 mod settler;
+mod shedding;
 mod stuck;
 mod submit;
 mod sweep;
@@ -53,6 +54,7 @@ use crate::host::Host;
 use crate::job::{JobId, JobIds, PoolName, QueueName, Seq};
 use crate::ledger::{JobFilter, Ledger, Scope};
 use crate::policy::catalog::Catalog;
+use crate::policy::shedding::Mode;
 use crate::policy::why::Explanation;
 use crate::service::{Phase, Supervisor, lock};
 use crate::telemetry::metrics;
@@ -62,6 +64,7 @@ use self::core::Core;
 pub use admission::TIMEOUT_MS_MAX;
 pub use core::{EngineParams, Setup};
 pub use refusal::Refusal;
+pub use shedding::{NodeShedding, QueueShedding, RuleShedding, SheddingView};
 pub use stuck::StuckRules;
 pub use submit::Submit;
 pub use views::{
@@ -126,6 +129,7 @@ impl Engine {
         let (endings, ended) = mpsc::channel(QUEUE_MAX);
         let (accepters, settlers) = params.committers;
         let core = Arc::new(Core {
+            shedding: shedding::Shedding::new(&setup.shedding),
             membership: membership::Membership::new(params.node.clone(), clock.now()),
             leases: leases::Leases::default(),
             sweep: sweep::Sweep::default(),
@@ -182,6 +186,7 @@ impl Engine {
         engine.service("stuck", stuck::run);
         engine.service("retention", retention::run);
         engine.service("sampler", upkeep::samples);
+        engine.service("shedding", shedding::run);
         engine.start_pools();
         engine
     }
@@ -218,6 +223,7 @@ impl Engine {
             self.core.session.broker_failed(&error);
         }
         self.core.setup.store(Arc::new(setup));
+        shedding::apply(&self.core);
         self.start_pools();
     }
 
@@ -347,6 +353,17 @@ impl Engine {
     /// Cancels all waiting jobs of a queue; answers how many.
     pub async fn purge(&self, queue: &QueueName, by: &str) -> Result<u64> {
         control::purge(&self.core, queue, by).await
+    }
+
+    /// Load shedding: who decides, the levels and rules of all nodes.
+    #[must_use]
+    pub fn shedding(&self) -> SheddingView {
+        shedding::view(&self.core)
+    }
+
+    /// Sets who decides about load shedding, on all nodes; durable before it returns.
+    pub async fn set_shedding(&self, mode: Mode, by: &str) -> Result<SheddingView> {
+        shedding::set(&self.core, mode, by).await
     }
 
     /// How ready this node is.

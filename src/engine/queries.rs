@@ -160,7 +160,8 @@ pub(super) async fn queues(core: &Core) -> Result<Vec<QueueView>> {
     for queue in core.catalog().queues.values() {
         let depth = depth(core, &queue.name).await;
         let pause = pause_of(&pauses, &Scope::Queue(queue.name.clone()));
-        views.push(QueueView { queue: queue.clone(), depth, pause });
+        let shed_level = core.shedding.standing().level(&queue.name);
+        views.push(QueueView { queue: queue.clone(), depth, pause, shed_level });
     }
     Ok(views)
 }

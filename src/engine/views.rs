@@ -62,6 +62,8 @@ pub struct QueueView {
     pub depth: Option<Depth>,
     /// Who paused it and why.
     pub pause: Option<Pause>,
+    /// The level of load shedding in force here, 0 to 5.
+    pub shed_level: u8,
 }
 
 /// A job type as the API shows it.

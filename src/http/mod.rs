@@ -15,6 +15,7 @@ mod probes;
 mod problem;
 mod queues;
 mod serve;
+mod shedding;
 mod submit;
 mod why;
 mod wire;
@@ -114,6 +115,7 @@ pub fn router(state: ApiState) -> Router {
         .route("/v1/types/{name}", get(queues::show_type))
         .route("/v1/types/{name}/pause", post(queues::pause_type))
         .route("/v1/types/{name}/resume", post(queues::resume_type))
+        .route("/v1/shedding", get(shedding::show).put(shedding::set))
         .route("/livez", get(probes::livez))
         .route("/readyz", get(probes::readyz))
         .route("/health", get(probes::health))

@@ -127,7 +127,7 @@ fn a_queue_shows_its_depth_by_name_and_nulls_without_a_broker() {
         reason: "deploy".to_owned(),
         since: Timestamp(0),
     };
-    let mut view = QueueView { queue, depth: Some(depth), pause: Some(pause) };
+    let mut view = QueueView { queue, depth: Some(depth), pause: Some(pause), shed_level: 2 };
     assert_eq!(
         serde_json::to_string(&QueueBody::of(&view)).unwrap(),
         concat!(

@@ -29,6 +29,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::clock::Timestamp;
 use crate::job::{QueueName, TypeName};
 
+use super::retry::RetryPolicy;
+
 use ladder::Ladder;
 use lateness::Lateness;
 use rule::Watch;
@@ -79,6 +81,28 @@ pub enum Mode {
     Off,
     /// An operator: this level, 1 to 5, in every queue.
     Level(u8),
+}
+
+impl Settings {
+    /// Nothing is refused, and nothing would be: for an engine that is given no settings.
+    #[must_use]
+    pub fn off() -> Self {
+        let never = Threshold { enter: f64::MAX, exit: 0.0, samples: 1, dwell_ms: 0 };
+        Self {
+            mode: Mode::Off,
+            cpu: never,
+            memory: never,
+            memory_critical: f64::MAX,
+            queue_depth: never,
+            error_rate: never,
+            response_time_p95: never,
+            first: BTreeSet::new(),
+            samples_min: 1,
+            step_up_ms: 1,
+            step_down_ms: 1,
+            probe_share: 0.0,
+        }
+    }
 }
 
 impl Mode {
@@ -291,6 +315,15 @@ impl Reach {
             Rule::Manual => LEVEL_MAX,
         }
     }
+}
+
+/// Error classes that say something of the input, and nothing of load.
+const INPUTS_FAULT: [&str; 5] = ["http_3xx", "http_4xx", "bad_payload", "bad_enqueue", "bad_envelope"];
+
+/// Whether a failure is the fault of its input: by its class, or because its type never retries it.
+#[must_use]
+pub fn is_inputs_fault(class: &str, retry: &RetryPolicy) -> bool {
+    INPUTS_FAULT.contains(&class) || retry.no_retry_errors.iter().any(|known| known == class)
 }
 
 #[expect(clippy::cast_precision_loss, reason = "jobs and milliseconds far below 2^52")]

@@ -103,6 +103,19 @@ impl RuleSet {
         self.0 == 0
     }
 
+    /// The plainest reason.
+    #[must_use]
+    pub fn first(self) -> Option<Rule> {
+        if self.contains(Rule::Manual) { Some(Rule::Manual) } else { self.iter().next() }
+    }
+
+    /// All by name, the plainest reason first.
+    #[must_use]
+    pub fn names(self) -> Vec<String> {
+        let manual = self.contains(Rule::Manual).then_some(Rule::Manual);
+        manual.into_iter().chain(self.iter()).map(|rule| rule.name().to_owned()).collect()
+    }
+
     /// Those that measure something, the plainest reason first.
     pub fn iter(self) -> impl Iterator<Item = Rule> {
         Rule::MEASURED.into_iter().filter(move |rule| self.contains(*rule))
@@ -119,7 +132,7 @@ impl FromIterator<Rule> for RuleSet {
 
 impl std::fmt::Display for RuleSet {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(&self.iter().map(Rule::name).collect::<Vec<_>>().join(", "))
+        f.write_str(&self.names().join(", "))
     }
 }
 

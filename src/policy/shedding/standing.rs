@@ -102,6 +102,17 @@ impl Standing {
         }
     }
 
+    /// What a rule measured, in words: `cpu at 0.97`.
+    #[must_use]
+    pub fn value_of(&self, rule: Rule, queue: &QueueName) -> String {
+        let depth = self.queues.get(queue).map(|queue| &queue.depth).filter(|_| rule == Rule::QueueDepth);
+        let view = depth.or_else(|| self.rules.iter().find(|view| view.rule == rule));
+        match view.and_then(|view| view.value) {
+            Some(value) => format!("{rule} at {}", (value * 1_000.0).round() / 1_000.0),
+            None => format!("{rule} unknown"),
+        }
+    }
+
     /// The class of a job.
     #[must_use]
     pub fn class(&self, job_type: &TypeName, priority: Priority) -> Class {
