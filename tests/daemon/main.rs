@@ -41,5 +41,6 @@ mod idempotency;
 mod life;
 mod recovery;
 mod retries;
+mod shedding;
 mod shutdown;
 mod startup;

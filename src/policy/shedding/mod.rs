@@ -28,6 +28,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::clock::Timestamp;
 use crate::job::{QueueName, TypeName};
+use crate::mutant::mutant;
 
 use super::retry::RetryPolicy;
 
@@ -233,9 +234,10 @@ impl Shedder {
             state.lateness.look(facts.delay_ms, facts.sla_ms, now);
         }
         let global = self.active();
+        let all_are_deep = mutant!(depth_of_another_queue) && self.queues.values().any(|it| it.depth.is_active());
         for (queue, state) in &mut self.queues {
             let mut active = global;
-            if state.depth.is_active() {
+            if state.depth.is_active() || all_are_deep {
                 active.insert(Rule::QueueDepth);
             }
             let reach = Reach { is_late: state.lateness.is_late(), memory_is_critical: self.memory_is_critical };
@@ -302,6 +304,7 @@ impl Reach {
     #[must_use]
     pub fn of(self, rule: Rule) -> u8 {
         match rule {
+            Rule::QueueDepth if mutant!(depth_sheds_everything) => LEVEL_MAX,
             Rule::QueueDepth => 1,
             Rule::ErrorRate => 2,
             Rule::Memory if self.memory_is_critical => LEVEL_MAX,

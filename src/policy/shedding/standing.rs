@@ -153,7 +153,8 @@ impl Standing {
             return Lane::Open;
         }
         let rules = self.rules(queue);
-        if rules.contains(Rule::Cpu) || rules.contains(Rule::Memory) { Lane::Closed } else { Lane::Last }
+        let is_strict = rules.contains(Rule::Cpu) || rules.contains(Rule::Memory) || mutant!(shed_queue_stands_still);
+        if is_strict { Lane::Closed } else { Lane::Last }
     }
 
     /// When a refused caller should come back, in seconds: once the queue has drained to where its rule exits, and not
