@@ -140,7 +140,7 @@ pub(super) fn setup(config: &Config) -> Result<Setup, Failure> {
             handlers.insert(known.name.clone(), built);
         }
     }
-    Ok(Setup::new(config.catalog.clone(), handlers))
+    Ok(Setup { health: config.health.clone(), ..Setup::new(config.catalog.clone(), handlers) })
 }
 
 fn handler(known: &JobType, client: &reqwest::Client, shared: HandlersConfig) -> Option<SharedHandler> {

@@ -20,6 +20,7 @@ mod submit;
 mod types;
 mod verify_history;
 mod waiting;
+mod workers;
 
 use std::process::ExitCode;
 
@@ -52,6 +53,8 @@ enum Command {
     Queues(queues::Args),
     /// List, pause and resume job types.
     Types(types::Args),
+    /// List, drain and replace workers.
+    Workers(workers::Args),
     /// Ask a node whether it is healthy; for container checks.
     Health(health::Args),
     /// Measure how fast jobs are accepted, started and finished.
@@ -102,6 +105,7 @@ async fn run(command: Command) -> i32 {
         Command::Jobs(args) => args.run().await,
         Command::Queues(args) => args.run().await,
         Command::Types(args) => args.run().await,
+        Command::Workers(args) => args.run().await,
         Command::Health(args) => args.run().await,
         Command::Bench(args) => Box::pin(args.run()).await,
         Command::VerifyHistory(args) => args.run(),
@@ -142,6 +146,9 @@ mod tests {
             "queues drain plan --wait 5m --reason deploy",
             "queues purge plan --yes",
             "types pause x --by me",
+            "workers list -o json",
+            "workers drain exec-worker-3 --wait 5m",
+            "workers replace node-a:exec-worker-3 --by me",
             "health --live",
             "bench --jobs 1000 --mode single --concurrency 8",
             "config show --origins",

@@ -28,12 +28,14 @@ use crate::job::{JobId, JobIds, NodeId, QueueName, TypeName};
 use crate::ledger::{Ledger, Retention};
 use crate::mutant::mutant;
 use crate::policy::catalog::Catalog;
+use crate::policy::health::HealthRules;
 use crate::service::{Phase, watch};
 use crate::telemetry::metrics::ErrorClasses;
 
 use super::Limits;
 use super::committer::Ticket;
 use super::figures::Figures;
+use super::health::Health;
 use super::leases::Leases;
 use super::membership::Membership;
 use super::payloads::Payloads;
@@ -73,6 +75,8 @@ pub struct EngineParams {
     pub committers: (usize, usize),
     /// Bytes of payloads kept in memory for jobs that wait.
     pub payload_cache_bytes: usize,
+    /// Where readings of the machine come from.
+    pub host: Arc<dyn Host>,
 }
 
 /// The configured part that a reload swaps whole.
@@ -84,13 +88,16 @@ pub struct Setup {
     pub handlers: HashMap<TypeName, SharedHandler>,
     /// Label values for error classes.
     pub error_classes: ErrorClasses,
+    /// When a worker or the node counts as sick.
+    pub health: HealthRules,
 }
 
 impl Setup {
-    /// A setup of these types and handlers.
+    /// A setup of these types and handlers; everything else as it is by default.
     #[must_use]
     pub fn new(catalog: Catalog, handlers: HashMap<TypeName, SharedHandler>) -> Self {
-        Self { error_classes: ErrorClasses::of(&catalog), catalog: Arc::new(catalog), handlers }
+        let error_classes = ErrorClasses::of(&catalog);
+        Self { error_classes, catalog: Arc::new(catalog), handlers, health: HealthRules::default() }
     }
 }
 
@@ -123,6 +130,7 @@ pub(super) struct Core {
     pub(super) growth: Growth,
     pub(super) settings: Settings,
     pub(super) roster: Roster,
+    pub(super) health: Health,
     pub(super) membership: Membership,
     pub(super) leases: Leases,
     pub(super) sweep: Sweep,

@@ -7,11 +7,16 @@ use crate::job::NodeId;
 
 use super::core::Core;
 use super::membership::Status;
+use super::workers::{self, WorkerView};
 
 /// One node's own story. Members that an older node does not send are empty.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
-pub(super) struct Report {}
+pub(super) struct Report {
+    /// Its workers.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(super) workers: Vec<WorkerView>,
+}
 
 /// A report with whose it is.
 #[derive(Debug, Clone, PartialEq)]
@@ -23,8 +28,8 @@ pub(super) struct Reported {
 }
 
 /// This node's report as of now.
-pub(super) fn own(_core: &Core) -> Report {
-    Report {}
+pub(super) fn own(core: &Core) -> Report {
+    Report { workers: workers::to_tell(core) }
 }
 
 /// The reports of all living nodes, this one's first and fresh.

@@ -125,6 +125,9 @@ impl Core {
     /// Concludes one run.
     pub(super) async fn conclude(&self, run: &Arc<Run>, job: &Job, facts: &RunFacts, ran: Ran) {
         run.conclude();
+        if run.is_given_away() && !matches!(ran, Ran::Returned { .. }) {
+            return tracing::info!(job.id = %run.id, "The former handler of job {} has ended without a result", run.id);
+        }
         let queue = run.queue.as_str();
         let judged = match (run.stopped(), ran) {
             (Some(StopReason::LeaseLost), Ran::Stopped) => {
@@ -134,6 +137,15 @@ impl Core {
             (Some(StopReason::Shutdown), Ran::Stopped) => {
                 metrics::deferred(queue, "drain", 1);
                 return self.put_off(run, job, facts, 0).await;
+            }
+            (Some(StopReason::Replaced), Ran::Stopped) => {
+                metrics::deferred(queue, "replace", 1);
+                return self.put_off(run, job, facts, 0).await;
+            }
+            (Some(StopReason::Memory), Ran::Stopped) => {
+                metrics::crashed(queue, 1);
+                tracing::warn!(job.id = %run.id, "Job {} was killed: it held too much memory", run.id);
+                return self.give_back(run, Release::Crash).await;
             }
             (_, Ran::Deferred { retry_after_ms, reason }) => {
                 metrics::deferred(queue, "pushback", 1);

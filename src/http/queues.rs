@@ -53,7 +53,7 @@ struct Name {
 }
 
 /// What was said, or what is known of the caller.
-fn by(said: Option<String>, caller: Caller) -> Result<String, Problem> {
+pub(super) fn by(said: Option<String>, caller: Caller) -> Result<String, Problem> {
     bounded("by", said.filter(|name| !name.trim().is_empty()).unwrap_or(caller.0))
 }
 
