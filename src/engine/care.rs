@@ -98,8 +98,7 @@ impl Crew {
                 (*number, facts.verdict(&condition, limits, moment))
             })
             .collect();
-        let mut replaced = self.chart.replaced.len();
-        mutant!(replaces_without_budget => { replaced = 0; });
+        let replaced = if mutant!(replaces_without_budget) { 0 } else { self.chart.replaced.len() };
         let lost = self.workers.values().filter(|worker| worker.is_lost).count();
         let is_draining = self.workers.values().any(|worker| worker.is_leaving && !worker.is_lost);
         health::plan(&Staff { workers: &verdicts, replaced, lost, is_draining }, rules)
