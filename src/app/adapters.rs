@@ -141,7 +141,8 @@ pub(super) fn setup(config: &Config) -> Result<Setup, Failure> {
         }
     }
     let stuck = StuckRules { run_multiple: config.stuck.run_multiple, stalled_ms: ms(config.stuck.stalled_ms) };
-    Ok(Setup { stuck, shedding: config.shedding.clone(), ..Setup::new(config.catalog.clone(), handlers) })
+    let (shedding, health) = (config.shedding.clone(), config.health.clone());
+    Ok(Setup { stuck, shedding, health, ..Setup::new(config.catalog.clone(), handlers) })
 }
 
 /// Milliseconds of a checked configuration, signed.

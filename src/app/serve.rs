@@ -262,5 +262,6 @@ fn engine_params(config: &Config) -> EngineParams {
             LedgerConfig::Postgres { .. } => (2, 2),
         },
         payload_cache_bytes: PAYLOAD_CACHE_BYTES,
+        host: Arc::new(Machine::new()),
     }
 }

@@ -22,6 +22,7 @@ mod submit;
 mod types;
 mod verify_history;
 mod waiting;
+mod workers;
 
 use std::process::ExitCode;
 
@@ -56,6 +57,8 @@ enum Command {
     Types(types::Args),
     /// Show load shedding, and override its rules.
     Shedding(shedding::Args),
+    /// List, drain and replace workers.
+    Workers(workers::Args),
     /// Ask a node whether it is healthy; for container checks.
     Health(health::Args),
     /// Measure how fast jobs are accepted, started and finished.
@@ -107,6 +110,7 @@ async fn run(command: Command) -> i32 {
         Command::Queues(args) => args.run().await,
         Command::Types(args) => args.run().await,
         Command::Shedding(args) => args.run().await,
+        Command::Workers(args) => args.run().await,
         Command::Health(args) => args.run().await,
         Command::Bench(args) => Box::pin(args.run()).await,
         Command::VerifyHistory(args) => args.run(),
@@ -152,6 +156,9 @@ mod tests {
             "shedding show -o json",
             "shedding set auto",
             "shedding set 3 --by me",
+            "workers list -o json",
+            "workers drain exec-worker-3 --wait 5m",
+            "workers replace node-a:exec-worker-3 --by me",
             "health --live",
             "bench --jobs 1000 --mode single --concurrency 8",
             "config show --origins",

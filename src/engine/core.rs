@@ -28,6 +28,7 @@ use crate::job::{JobId, JobIds, NodeId, QueueName, TypeName};
 use crate::ledger::{Ledger, Retention};
 use crate::mutant::mutant;
 use crate::policy::catalog::Catalog;
+use crate::policy::health::HealthRules;
 use crate::policy::shedding;
 use crate::service::{Phase, watch};
 use crate::telemetry::metrics::ErrorClasses;
@@ -35,6 +36,7 @@ use crate::telemetry::metrics::ErrorClasses;
 use super::Limits;
 use super::committer::Ticket;
 use super::figures::Figures;
+use super::health::Health;
 use super::leases::Leases;
 use super::membership::Membership;
 use super::payloads::Payloads;
@@ -76,6 +78,8 @@ pub struct EngineParams {
     pub committers: (usize, usize),
     /// Bytes of payloads kept in memory for jobs that wait.
     pub payload_cache_bytes: usize,
+    /// Where readings of the machine come from.
+    pub host: Arc<dyn Host>,
 }
 
 /// The configured part that a reload swaps whole.
@@ -91,15 +95,18 @@ pub struct Setup {
     pub stuck: StuckRules,
     /// When and how load is shed.
     pub shedding: shedding::Settings,
+    /// When a worker or the node counts as sick.
+    pub health: HealthRules,
 }
 
 impl Setup {
-    /// A setup of these types and handlers.
+    /// A setup of these types and handlers; everything else as it is by default.
     #[must_use]
     pub fn new(catalog: Catalog, handlers: HashMap<TypeName, SharedHandler>) -> Self {
         let stuck = StuckRules { run_multiple: 5.0, stalled_ms: 10_000 };
-        let shedding = shedding::Settings::off();
-        Self { error_classes: ErrorClasses::of(&catalog), catalog: Arc::new(catalog), handlers, stuck, shedding }
+        let (shedding, health) = (shedding::Settings::off(), HealthRules::default());
+        let error_classes = ErrorClasses::of(&catalog);
+        Self { error_classes, catalog: Arc::new(catalog), handlers, stuck, shedding, health }
     }
 }
 
@@ -134,6 +141,7 @@ pub(super) struct Core {
     pub(super) shedding: Shedding,
     pub(super) roster: Roster,
     pub(super) stillness: Stillness,
+    pub(super) health: Health,
     pub(super) membership: Membership,
     pub(super) leases: Leases,
     pub(super) sweep: Sweep,

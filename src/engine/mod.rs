@@ -4,6 +4,7 @@
 //! [`Engine::start`] lists them.
 
 mod admission;
+mod care;
 mod committer;
 mod control;
 mod core;
@@ -11,10 +12,12 @@ mod crew;
 mod dispatch;
 mod figures;
 mod gate;
+mod health;
 mod leases;
 mod membership;
 mod payloads;
 mod pool;
+mod post;
 mod pusher;
 mod queries;
 mod rebuild;
@@ -36,6 +39,7 @@ mod views;
 mod waiters;
 mod why;
 mod worker;
+mod workers;
 
 use std::collections::HashSet;
 use std::future::Future;
@@ -63,6 +67,7 @@ use self::core::Core;
 
 pub use admission::TIMEOUT_MS_MAX;
 pub use core::{EngineParams, Setup};
+pub use health::HealthView;
 pub use refusal::Refusal;
 pub use shedding::{NodeShedding, QueueShedding, RuleShedding, SheddingView};
 pub use stuck::StuckRules;
@@ -71,6 +76,7 @@ pub use views::{
     Drained, Fate, JobPage, JobView, QueueView, Readiness, StuckJob, StuckKind, StuckQueue, StuckView, Submitted,
     TypeView,
 };
+pub use workers::{Ordered, WorkerOrder, WorkerState, WorkerView};
 
 /// Tickets, orders and endings that may wait between two steps: about one second of work at full
 /// speed would be more than memory should hold, a few batches are enough to keep every step busy.
@@ -156,6 +162,7 @@ impl Engine {
             settings: settings::Settings::default(),
             roster: roster::Roster::default(),
             stillness: stuck::Stillness::default(),
+            health: health::Health::default(),
             phase: supervisor.phase(),
         });
         let engine = Self { core, supervisor, pools: Arc::default() };
@@ -181,6 +188,8 @@ impl Engine {
         engine.service("lease-keeper", leases::give_back_unknown);
         engine.service("heartbeat", membership::run);
         engine.service("settings", settings::run);
+        engine.service("worker-orders", workers::run);
+        engine.service("health", health::run);
         engine.service("sweep", sweep::run);
         engine.service("late-jobs", upkeep::late_jobs);
         engine.service("stuck", stuck::run);
@@ -364,6 +373,28 @@ impl Engine {
     /// Sets who decides about load shedding, on all nodes; durable before it returns.
     pub async fn set_shedding(&self, mode: Mode, by: &str) -> Result<SheddingView> {
         shedding::set(&self.core, mode, by).await
+    }
+
+    /// The workers of all nodes: this one's as they are, the others' as they last told (5 s ago at most).
+    #[must_use]
+    pub fn workers(&self) -> Vec<WorkerView> {
+        workers::everywhere(&self.core)
+    }
+
+    /// One worker: `node:name`, or a bare name that only one node has.
+    pub fn worker(&self, name: &str) -> Result<WorkerView> {
+        workers::find(&self.core, name)
+    }
+
+    /// Has a worker drained or replaced, and waits up to `patience` until it has left.
+    pub async fn order_worker(&self, name: &str, what: WorkerOrder, by: &str, patience: Duration) -> Result<Ordered> {
+        workers::order(&self.core, name, what, by, patience).await
+    }
+
+    /// How this node is: the runbook's five checks, two of them by its readiness.
+    #[must_use]
+    pub fn health(&self, readiness: Readiness) -> HealthView {
+        health::view(&self.core, readiness)
     }
 
     /// How ready this node is.

@@ -54,8 +54,8 @@ pub(super) async fn run(core: Arc<Core>, name: PoolName, stop: CancellationToken
     // Subscribed before the first look, so that no wake-up falls between.
     let (mut wakes, mut opened) = (core.broker.wakes(), core.shedding.wakes());
     let (mut session, mut phase, told) = (core.session.broker(), core.phase.clone(), core.roster.told(&name));
-    let (idle_sender, mut idle) = mpsc::channel(256);
-    let crew = Crew::new(core.clone(), name, idle_sender);
+    let (sender, mut reports) = mpsc::channel(256);
+    let crew = Crew::new(core.clone(), name, sender);
     let mut pool = Dispatcher { core, queue, crew, look_at: Instant::now(), cause: Cause::Asked, is_held_up: false };
     pool.crew.resize();
     loop {
@@ -64,10 +64,10 @@ pub(super) async fn run(core: Arc<Core>, name: PoolName, stop: CancellationToken
         tokio::select! {
             biased;
             () = stop.cancelled() => return,
-            Some(report) = idle.recv() => {
-                pool.crew.note_idle(report);
-                while let Ok(report) = idle.try_recv() {
-                    pool.crew.note_idle(report);
+            Some(report) = reports.recv() => {
+                pool.crew.note(report);
+                while let Ok(report) = reports.try_recv() {
+                    pool.crew.note(report);
                 }
                 pool.look_if_asked();
             }
@@ -77,6 +77,7 @@ pub(super) async fn run(core: Arc<Core>, name: PoolName, stop: CancellationToken
             () = session.changed() => pool.ask(),
             () = phase.changed() => pool.ask(),
             () = told.notified() => {
+                pool.crew.obey();
                 pool.crew.resize();
                 pool.look_if_asked();
             }
@@ -87,6 +88,7 @@ pub(super) async fn run(core: Arc<Core>, name: PoolName, stop: CancellationToken
                     pool.rest();
                 }
                 pool.crew.resize();
+                pool.crew.care().await;
                 pool.crew.publish();
             }
         }

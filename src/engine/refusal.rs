@@ -47,12 +47,22 @@ pub enum Refusal {
     /// No such thing.
     #[error("there is no {what} {name:?}{}", .known.as_ref().map(|k| format!("; known are {k}")).unwrap_or_default())]
     NotFound {
-        /// `job`, `queue`, `type`.
+        /// `job`, `queue`, `type`, `worker`.
         what: &'static str,
         /// As asked.
         name: String,
         /// The ones there are, where they are few.
         known: Option<String>,
+    },
+    /// Several things have that name.
+    #[error("{name:?} is the name of more than one {what}; say which: {}", .choices.join(", "))]
+    Ambiguous {
+        /// `worker`.
+        what: &'static str,
+        /// As asked.
+        name: String,
+        /// The full names.
+        choices: Vec<String>,
     },
     /// The job is in a state that does not allow it.
     #[error("job {id} is {state}; {allowed}")]

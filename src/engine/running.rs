@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
+use std::time::Duration;
 
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -13,6 +14,13 @@ use crate::handler::Footprint;
 use crate::job::{Counters, Fence, JobId, QueueName, Seq, TypeName};
 use crate::service::lock;
 
+/// How long a handler may take to stop when the whole node leaves, whose own deadline is near, or when an operator
+/// does not want to wait.
+const HURRIED_GRACE: Duration = Duration::from_millis(400);
+/// By how much a worker may overrun the grace after which it drops its handler before it counts as hung: it answers late
+/// on a busy machine too.
+const HUNG_MARGIN: Duration = Duration::from_secs(1);
+
 /// Why a run is told to stop.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum StopReason {
@@ -22,6 +30,23 @@ pub(super) enum StopReason {
     LeaseLost,
     /// This node leaves.
     Shutdown,
+    /// An operator replaces its worker and does not wait.
+    Replaced,
+    /// Its work holds more memory than its worker may.
+    Memory,
+}
+
+impl StopReason {
+    /// How long its handler may take to stop: `hung_after`, which leaves room for a command's own grace, unless
+    /// there is a reason to hurry.
+    pub(super) fn grace(self, hung_after: Duration) -> Duration {
+        match self {
+            Self::Deadline | Self::LeaseLost => hung_after,
+            Self::Shutdown | Self::Replaced => HURRIED_GRACE,
+            // To be dropped takes its processes with it, and that is the point.
+            Self::Memory => Duration::ZERO,
+        }
+    }
 }
 
 /// One lease of this node.
@@ -39,7 +64,11 @@ pub(super) struct Run {
     pub(super) stop: CancellationToken,
     /// The child process group that works for it.
     pub(super) footprint: Footprint,
-    reason: OnceLock<StopReason>,
+    reason: OnceLock<(StopReason, Instant)>,
+    /// When its handler is told to stop at the latest; not set before it starts.
+    deadline: OnceLock<Instant>,
+    /// Whether its job was given to somebody else because its handler does not answer.
+    given_away: AtomicBool,
     /// Until when the lease can be relied on if nobody is asked again.
     trusted_until: Mutex<Instant>,
     /// Whether the run has ended and its outcome was handed on.
@@ -49,7 +78,7 @@ pub(super) struct Run {
 impl Run {
     /// Tells the handler to stop; the first reason counts. Answers whether this was the first.
     pub(super) fn stop(&self, reason: StopReason) -> bool {
-        let is_first = self.reason.set(reason).is_ok();
+        let is_first = self.reason.set((reason, Instant::now())).is_ok();
         self.stop.cancel();
         is_first
     }
@@ -76,7 +105,30 @@ impl Run {
 
     /// Why it was told to stop, if it was.
     pub(super) fn stopped(&self) -> Option<StopReason> {
-        self.reason.get().copied()
+        self.reason.get().map(|(reason, _)| *reason)
+    }
+
+    /// Its handler starts, and is told to stop at `deadline`.
+    pub(super) fn begin(&self, deadline: Instant) {
+        // A run begins once.
+        self.deadline.get_or_init(|| deadline);
+    }
+
+    /// When its handler, or the worker that drops it, must have answered; `None` while none runs.
+    pub(super) fn answer_by(&self, hung_after: Duration) -> Option<Instant> {
+        let deadline = self.deadline.get().filter(|_| !self.is_concluded())?;
+        let (reason, told_at) = self.reason.get().copied().unwrap_or((StopReason::Deadline, *deadline));
+        Some(told_at + reason.grace(hung_after) + HUNG_MARGIN)
+    }
+
+    /// Its job goes to somebody else: whatever its handler still says but a result is void. True the first time.
+    pub(super) fn give_away(&self) -> bool {
+        !self.given_away.swap(true, Ordering::AcqRel)
+    }
+
+    /// Whether its job was given to somebody else.
+    pub(super) fn is_given_away(&self) -> bool {
+        self.given_away.load(Ordering::Acquire)
     }
 
     /// The lease as the broker knows it.
@@ -111,6 +163,8 @@ impl Running {
             stop: CancellationToken::new(),
             footprint: Footprint::default(),
             reason: OnceLock::new(),
+            deadline: OnceLock::new(),
+            given_away: AtomicBool::new(false),
             trusted_until: Mutex::new(trusted_until),
             concluded: AtomicBool::new(false),
         });

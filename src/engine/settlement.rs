@@ -126,6 +126,9 @@ impl Core {
     /// Concludes one run.
     pub(super) async fn conclude(&self, run: &Arc<Run>, job: &Job, facts: &RunFacts, ran: Ran) {
         run.conclude();
+        if run.is_given_away() && !matches!(ran, Ran::Returned { .. }) {
+            return tracing::info!(job.id = %run.id, "The former handler of job {} has ended without a result", run.id);
+        }
         let queue = run.queue.as_str();
         self.note_load(run, job, facts, &ran);
         let judged = match (run.stopped(), ran) {
@@ -136,6 +139,15 @@ impl Core {
             (Some(StopReason::Shutdown), Ran::Stopped) => {
                 metrics::deferred(queue, "drain", 1);
                 return self.put_off(run, job, facts, 0).await;
+            }
+            (Some(StopReason::Replaced), Ran::Stopped) => {
+                metrics::deferred(queue, "replace", 1);
+                return self.put_off(run, job, facts, 0).await;
+            }
+            (Some(StopReason::Memory), Ran::Stopped) => {
+                metrics::crashed(queue, 1);
+                tracing::warn!(job.id = %run.id, "Job {} was killed: it held too much memory", run.id);
+                return self.give_back(run, Release::Crash).await;
             }
             (_, Ran::Deferred { retry_after_ms, reason }) => {
                 metrics::deferred(queue, "pushback", 1);

@@ -6,22 +6,18 @@ use std::time::Duration;
 
 use futures_util::FutureExt;
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 
 use crate::broker::Release;
 use crate::handler::{Invocation, Ran, SharedHandler};
-use crate::job::{Counters, Job, PoolName, WorkerName};
+use crate::job::{Counters, Job};
 use crate::mutant::mutant;
 use crate::telemetry::metrics;
 
 use super::core::Core;
+use super::post::Post;
 use super::running::{Run, StopReason};
 use super::settlement::RunFacts;
-
-/// How long a handler may take to stop after it was told to. A command has its own grace from TERM to
-/// KILL (`handlers.term_grace_ms`), which this leaves room for.
-const STOP_GRACE: Duration = Duration::from_secs(12);
-/// The same when the whole node leaves: the node's own deadline is near.
-const SHUTDOWN_GRACE: Duration = Duration::from_millis(400);
 
 /// A claimed job on its way to a worker.
 #[derive(Debug)]
@@ -49,32 +45,45 @@ impl Drop for Owned<'_> {
     }
 }
 
-/// A worker's report that it is idle again.
+/// A worker's report to its crew.
 #[derive(Debug)]
-pub(super) struct Idle {
+pub(super) struct Report {
     /// Which worker.
     pub(super) number: usize,
+    /// What it says.
+    pub(super) news: News,
+}
+
+/// What a worker reports.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum News {
+    /// It is at its post.
+    Up,
+    /// It is idle again.
+    Idle,
 }
 
 /// Works until its inbox closes.
 pub(super) async fn work(
     core: Arc<Core>,
-    pool: PoolName,
-    name: WorkerName,
+    post: Arc<Post>,
     number: usize,
     mut inbox: mpsc::Receiver<Assignment>,
-    idle: mpsc::Sender<Idle>,
+    reports: mpsc::Sender<Report>,
 ) {
+    if reports.send(Report { number, news: News::Up }).await.is_err() {
+        return;
+    }
     while let Some(assignment) = inbox.recv().await {
-        run(&core, &pool, &name, assignment).await;
-        if idle.send(Idle { number }).await.is_err() {
+        run(&core, &post, assignment).await;
+        if reports.send(Report { number, news: News::Idle }).await.is_err() {
             return;
         }
     }
 }
 
 /// Runs one job from claim to outcome.
-async fn run(core: &Core, pool: &PoolName, worker: &WorkerName, assignment: Assignment) {
+async fn run(core: &Core, post: &Post, assignment: Assignment) {
     let Assignment { run, job, counters, redelivered } = assignment;
     let mut owned = Owned { core, run: &run, concluded: false };
     let setup = core.setup.load_full();
@@ -86,6 +95,7 @@ async fn run(core: &Core, pool: &PoolName, worker: &WorkerName, assignment: Assi
         return;
     };
     let started_at = core.clock.now();
+    post.take_up(&run, started_at);
     let wait_ms = started_at.since(job.waits_from);
     if job.counters.attempts == 0 {
         metrics::waited(run.queue.as_str(), run.job_type.as_str(), seconds(wait_ms));
@@ -106,18 +116,42 @@ async fn run(core: &Core, pool: &PoolName, worker: &WorkerName, assignment: Assi
         stop: run.stop.clone(),
         footprint: run.footprint.clone(),
     };
-    let ran = drive(&run, handler, invocation, Duration::from_millis(timeout_ms)).await;
+    let hung_after = Duration::from_millis(setup.health.hung_after_ms);
+    let (ran, was_dropped) = drive(&run, handler, invocation, Duration::from_millis(timeout_ms), hung_after).await;
     let finished_at = core.clock.now();
     let run_ms = finished_at.since(started_at);
     metrics::ran(run.queue.as_str(), run.job_type.as_str(), seconds(run_ms));
-    core.figures.ran(&run, pool, run_ms, !matches!(ran, Ran::Returned { .. }), finished_at);
-    let facts = RunFacts { worker: worker.clone(), started_at, finished_at, timeout_ms, counters, redelivered };
+    core.figures.ran(&run, &post.pool, run_ms, !matches!(ran, Ran::Returned { .. }), finished_at);
+    let went_well = says_of_worker(&ran, was_dropped, run.stopped());
+    core.health.ran(went_well.filter(|_| !run.is_given_away()));
+    let facts = RunFacts { worker: post.name.clone(), started_at, finished_at, timeout_ms, counters, redelivered };
     core.conclude(&run, &job, &facts, ran).await;
     owned.concluded = true;
+    post.put_down(went_well, core.health.moment(), finished_at);
 }
 
-/// Runs the handler up to its deadline; after that, or when the run is stopped, for its grace.
-async fn drive(run: &Run, handler: &SharedHandler, invocation: Invocation, timeout: Duration) -> Ran {
+/// What the end of a run says about its worker, if anything. What a handler reports as a failure, bad input and
+/// dependencies that are down among it, is not the worker's doing.
+fn says_of_worker(ran: &Ran, was_dropped: bool, stopped: Option<StopReason>) -> Option<bool> {
+    match ran {
+        Ran::Returned { .. } => Some(true),
+        Ran::Crashed { .. } => Some(false),
+        Ran::Stopped if stopped == Some(StopReason::Memory) => Some(false),
+        Ran::Stopped if was_dropped && stopped == Some(StopReason::Deadline) => Some(false),
+        Ran::Failed { .. } | Ran::Deferred { .. } | Ran::Stopped => None,
+    }
+}
+
+/// Runs the handler up to its deadline; after that, or when the run is stopped, for its grace. The flag says that it
+/// did not stop by then and was dropped.
+async fn drive(
+    run: &Run,
+    handler: &SharedHandler,
+    invocation: Invocation,
+    timeout: Duration,
+    hung_after: Duration,
+) -> (Ran, bool) {
+    run.begin(Instant::now() + timeout);
     let handling = AssertUnwindSafe(handler.run(invocation)).catch_unwind();
     tokio::pin!(handling);
     let ended = tokio::select! {
@@ -132,16 +166,19 @@ async fn drive(run: &Run, handler: &SharedHandler, invocation: Invocation, timeo
     let ended = if ended.is_some() {
         ended
     } else {
-        let grace = if run.stopped() == Some(StopReason::Shutdown) { SHUTDOWN_GRACE } else { STOP_GRACE };
+        let grace = run.stopped().unwrap_or(StopReason::Deadline).grace(hung_after);
         tokio::time::timeout(grace, &mut handling).await.ok()
     };
     match ended {
-        Some(Ok(ran)) => ran,
-        Some(Err(_panic)) => Ran::Crashed { message: "the handler panicked; the log has its words".to_owned() },
+        Some(Ok(ran)) => (ran, false),
+        Some(Err(_panic)) => {
+            (Ran::Crashed { message: "the handler panicked; the log has its words".to_owned() }, false)
+        }
+        None if run.stopped() == Some(StopReason::Memory) => (Ran::Stopped, true),
         None => {
             metrics::abandoned(run.queue.as_str());
             tracing::error!(job.id = %run.id, "The handler of job {} did not stop in time and was dropped", run.id);
-            Ran::Stopped
+            (Ran::Stopped, true)
         }
     }
 }

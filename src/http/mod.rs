@@ -19,6 +19,7 @@ mod shedding;
 mod submit;
 mod why;
 mod wire;
+mod workers;
 
 use std::future::Future;
 use std::sync::Arc;
@@ -116,6 +117,10 @@ pub fn router(state: ApiState) -> Router {
         .route("/v1/types/{name}/pause", post(queues::pause_type))
         .route("/v1/types/{name}/resume", post(queues::resume_type))
         .route("/v1/shedding", get(shedding::show).put(shedding::set))
+        .route("/v1/workers", get(workers::list))
+        .route("/v1/workers/{name}", get(workers::show))
+        .route("/v1/workers/{name}/drain", post(workers::drain))
+        .route("/v1/workers/{name}/replace", post(workers::replace))
         .route("/livez", get(probes::livez))
         .route("/readyz", get(probes::readyz))
         .route("/health", get(probes::health))

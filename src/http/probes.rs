@@ -7,7 +7,8 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 
-use crate::engine::Readiness;
+use crate::engine::{HealthView, Readiness};
+use crate::policy::health::Checks;
 
 use super::{Api, answer};
 
@@ -37,7 +38,6 @@ struct ReadyBody {
 
 impl ReadyBody {
     fn of(readiness: &Readiness) -> Self {
-        let word = |part: &Result<(), String>| part.as_ref().map_or_else(String::clone, |()| "ok".to_owned());
         Self {
             status: if readiness.can_accept() { "ready" } else { "unready" },
             ledger: word(&readiness.ledger),
@@ -54,6 +54,10 @@ async fn readiness(api: &Api) -> Readiness {
     })
 }
 
+fn word(part: &Result<(), String>) -> String {
+    part.as_ref().map_or_else(String::clone, |()| "ok".to_owned())
+}
+
 /// `GET /readyz`: whether this node can accept jobs.
 pub(super) async fn readyz(State(api): State<Api>) -> Response {
     let readiness = readiness(&api).await;
@@ -64,19 +68,31 @@ fn status(good: bool) -> StatusCode {
     if good { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE }
 }
 
+/// The runbook's answer, and what it rests on.
 #[derive(Serialize)]
-struct HealthBody {
+struct HealthBody<'a> {
     status: &'static str,
-    checks: Checks,
+    checks: ChecksBody,
+    node: &'a str,
+    /// The share of its memory that the service holds; absent where it cannot be read.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    memory: Option<f64>,
+    /// The share of the last ten minutes' runs that did not crash, hang or get killed; absent below
+    /// `health.samples_min` runs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    success_rate: Option<f64>,
+    samples: u64,
+    /// MCP servers whose breakers are open.
+    mcp_servers_away: &'a [String],
+    ledger: String,
+    broker: String,
     version: &'static str,
     stopping: bool,
 }
 
-/// The runbook's five. Nothing measures memory, MCP servers or success rates yet, so those three
-/// hold until the parts that watch them can say otherwise.
 #[derive(Serialize)]
 #[expect(clippy::struct_excessive_bools, reason = "the five checks are the documented answer")]
-struct Checks {
+struct ChecksBody {
     memory_usage: bool,
     queue_connectivity: bool,
     mcp_server_connectivity: bool,
@@ -84,38 +100,40 @@ struct Checks {
     execution_success_rate: bool,
 }
 
-impl Checks {
-    fn of(readiness: &Readiness) -> Self {
+impl ChecksBody {
+    fn of(checks: &Checks) -> Self {
         Self {
-            memory_usage: true,
-            queue_connectivity: readiness.broker.is_ok(),
-            mcp_server_connectivity: true,
-            database_connectivity: readiness.ledger.is_ok(),
-            execution_success_rate: true,
+            memory_usage: checks.memory_usage,
+            queue_connectivity: checks.queue_connectivity,
+            mcp_server_connectivity: checks.mcp_server_connectivity,
+            database_connectivity: checks.database_connectivity,
+            execution_success_rate: checks.execution_success_rate,
         }
     }
+}
 
-    fn hold(&self) -> bool {
-        self.memory_usage
-            && self.queue_connectivity
-            && self.mcp_server_connectivity
-            && self.database_connectivity
-            && self.execution_success_rate
+impl<'a> HealthBody<'a> {
+    fn of(view: &'a HealthView, version: &'static str) -> Self {
+        Self {
+            status: if view.checks.hold() { "healthy" } else { "unhealthy" },
+            checks: ChecksBody::of(&view.checks),
+            node: &view.node,
+            memory: view.memory,
+            success_rate: view.runs.rate(view.rules.samples_min),
+            samples: view.runs.samples(),
+            mcp_servers_away: &view.mcp_away,
+            ledger: word(&view.readiness.ledger),
+            broker: word(&view.readiness.broker),
+            version,
+            stopping: view.readiness.stopping,
+        }
     }
 }
 
 /// `GET /health`: the runbook's checks.
 pub(super) async fn health(State(api): State<Api>) -> Response {
-    let readiness = readiness(&api).await;
-    let checks = Checks::of(&readiness);
-    let healthy = checks.hold();
-    let body = HealthBody {
-        status: if healthy { "healthy" } else { "unhealthy" },
-        checks,
-        version: api.version,
-        stopping: readiness.stopping,
-    };
-    answer::json(status(healthy), &body)
+    let view = api.engine.health(readiness(&api).await);
+    answer::json(status(view.checks.hold()), &HealthBody::of(&view, api.version))
 }
 
 /// `GET /metrics`
@@ -133,6 +151,7 @@ pub(super) async fn front_page(State(api): State<Api>) -> Response {
          GET  /v1/jobs/ID      one job; ?wait=30s waits until it is at rest\n\
          GET  /v1/queues       queues\n\
          GET  /v1/types        job types\n\
+         GET  /v1/workers      workers of all nodes\n\
          GET  /health /readyz /livez /metrics\n",
         api.version
     )
@@ -142,6 +161,7 @@ pub(super) async fn front_page(State(api): State<Api>) -> Response {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::policy::health::{HealthRules, NodeHealth, Tallied};
     use serde_json::json;
 
     #[test]
@@ -151,16 +171,31 @@ mod tests {
             serde_json::to_value(ReadyBody::of(&readiness)).unwrap(),
             json!({ "status": "ready", "ledger": "ok", "broker": "refused", "stopping": false })
         );
-        let checks = Checks::of(&readiness);
-        assert!(!checks.hold());
+        let rules = HealthRules::default();
+        let checks = NodeHealth::default().checks(false, true, true);
+        let runs = Tallied { good: 19, bad: 1 };
+        let (node, memory, mcp_away) = ("a".to_owned(), Some(0.5), vec![]);
+        let view = HealthView { checks, readiness, node, memory, runs, mcp_away, rules };
         assert_eq!(
-            serde_json::to_value(checks).unwrap(),
+            serde_json::to_value(HealthBody::of(&view, "1")).unwrap(),
             json!({
-                "memory_usage": true,
-                "queue_connectivity": false,
-                "mcp_server_connectivity": true,
-                "database_connectivity": true,
-                "execution_success_rate": true,
+                "status": "unhealthy",
+                "checks": {
+                    "memory_usage": true,
+                    "queue_connectivity": false,
+                    "mcp_server_connectivity": true,
+                    "database_connectivity": true,
+                    "execution_success_rate": true,
+                },
+                "node": "a",
+                "memory": 0.5,
+                "success_rate": 0.95,
+                "samples": 20,
+                "mcp_servers_away": [],
+                "ledger": "ok",
+                "broker": "refused",
+                "version": "1",
+                "stopping": false,
             })
         );
     }

@@ -124,6 +124,10 @@ impl From<Refusal> for Problem {
                 Self::new(StatusCode::CONFLICT, "idempotency_conflict", title, detail).with("id", id.as_str())
             }
             Refusal::NotFound { .. } => Self::not_found(detail),
+            Refusal::Ambiguous { choices, .. } => {
+                Self::new(StatusCode::CONFLICT, "ambiguous_name", "The name is not unique", detail)
+                    .with("choices", choices)
+            }
             Refusal::WrongState { id, state, .. } => {
                 let title = "The job is in another state";
                 Self::new(StatusCode::CONFLICT, "wrong_state", title, detail)
@@ -266,6 +270,7 @@ mod tests {
             (Refusal::TooLarge { what: "payload", bytes: 2, max: 1 }, 413, "payload_too_large"),
             (Refusal::Conflict { key: "k".into(), id: id() }, 409, "idempotency_conflict"),
             (Refusal::NotFound { what: "job", name: "x".into(), known: None }, 404, "not_found"),
+            (Refusal::Ambiguous { what: "worker", name: "x".into(), choices: vec![] }, 409, "ambiguous_name"),
             (Refusal::WrongState { id: id(), state: State::Ready, allowed: "x" }, 409, "wrong_state"),
             (Refusal::LedgerUnavailable { reason: "x".into(), unknown: false, id: None }, 503, "ledger_unavailable"),
             (Refusal::BrokerUnavailable("x".into()), 503, "broker_unavailable"),

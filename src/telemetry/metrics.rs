@@ -141,7 +141,7 @@ pub const CATALOG: &[Metric] = &[
         "ganger_deferrals_total",
         Kind::Counter,
         "queue,reason",
-        "Returns that cost no attempt: drain, pushback, lease, due_later",
+        "Returns that cost no attempt: drain, replace, pushback, lease, due_later",
     ),
     metric("ganger_crashes_total", Kind::Counter, "queue", "Children, workers or nodes that died under a job"),
     metric(
@@ -170,7 +170,31 @@ pub const CATALOG: &[Metric] = &[
         "Expired leases returned to their queue: crash (node gone) or deferral",
     ),
     metric("ganger_leases_lost_total", Kind::Counter, "queue", "Leases that this node held and lost"),
-    metric("ganger_pool_workers", Kind::Gauge, "pool,state,node", "Workers by state: idle, busy, draining"),
+    metric("ganger_pool_workers", Kind::Gauge, "pool,state,node", "Workers by state: idle, busy, draining, hung"),
+    metric(
+        "ganger_worker_replacements_total",
+        Kind::Counter,
+        "pool,reason",
+        "Workers replaced: hung, memory, success_rate, died; drain and replace by order of an operator",
+    ),
+    metric(
+        "ganger_workers_recycled_total",
+        Kind::Counter,
+        "pool,reason",
+        "Healthy workers replaced when they were due: jobs (they had done enough), growth (a job held much memory)",
+    ),
+    metric(
+        "ganger_pool_panic",
+        Kind::Gauge,
+        "pool,node",
+        "1 while so many workers of the pool are unhealthy that the cause is shared and nobody is replaced",
+    ),
+    metric(
+        "ganger_health_check",
+        Kind::Gauge,
+        "check",
+        "1 while a share that /health looks at is in bounds: memory_usage, execution_success_rate",
+    ),
     metric(
         "ganger_safety_looks_total",
         Kind::Counter,
@@ -254,7 +278,7 @@ pub fn start_at_zero(catalog: &Catalog) {
         ] {
             counter!(name, "queue" => queue.to_string()).absolute(0);
         }
-        for reason in ["drain", "pushback", "lease", "due_later"] {
+        for reason in ["drain", "replace", "pushback", "lease", "due_later"] {
             counter!("ganger_deferrals_total", "queue" => queue.to_string(), "reason" => reason).absolute(0);
         }
         for rule in Rule::MEASURED.into_iter().chain([Rule::Manual]) {
@@ -262,6 +286,14 @@ pub fn start_at_zero(catalog: &Catalog) {
         }
         for kind in ["crash", "deferral"] {
             counter!("ganger_leases_expired_total", "queue" => queue.to_string(), "kind" => kind).absolute(0);
+        }
+    }
+    for pool in catalog.pools.keys() {
+        for reason in ["hung", "memory", "success_rate", "died", "drain", "replace"] {
+            counter!("ganger_worker_replacements_total", "pool" => pool.to_string(), "reason" => reason).absolute(0);
+        }
+        for reason in ["jobs", "growth"] {
+            counter!("ganger_workers_recycled_total", "pool" => pool.to_string(), "reason" => reason).absolute(0);
         }
     }
     for known in catalog.types.values() {
@@ -417,14 +449,57 @@ pub fn lease_lost(queue: &str) {
     counter!("ganger_leases_lost_total", "queue" => queue.to_owned()).increment(1);
 }
 
+/// A pool's workers by state.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct WorkerCounts {
+    /// Waiting for a job.
+    pub idle: usize,
+    /// Running one.
+    pub busy: usize,
+    /// On their way out.
+    pub draining: usize,
+    /// Not answering.
+    pub hung: usize,
+    /// Jobs that run.
+    pub running: usize,
+}
+
 /// Shows a pool's workers by state and its running jobs.
 #[expect(clippy::cast_precision_loss, reason = "pools are small")]
-pub fn workers(pool: &str, node: &str, idle: usize, busy: usize, draining: usize) {
-    for (state, count) in [("idle", idle), ("busy", busy), ("draining", draining)] {
+pub fn workers(pool: &str, node: &str, counts: &WorkerCounts) {
+    let WorkerCounts { idle, busy, draining, hung, running } = *counts;
+    for (state, count) in [("idle", idle), ("busy", busy), ("draining", draining), ("hung", hung)] {
         gauge!("ganger_pool_workers", "pool" => pool.to_owned(), "state" => state, "node" => node.to_owned())
             .set(count as f64);
     }
-    gauge!("active_jobs", "worker_pool" => pool.to_owned(), "node" => node.to_owned()).set((busy + draining) as f64);
+    gauge!("active_jobs", "worker_pool" => pool.to_owned(), "node" => node.to_owned()).set(running as f64);
+}
+
+/// Counts a worker that was replaced.
+pub fn worker_replaced(pool: &str, reason: &'static str) {
+    counter!("ganger_worker_replacements_total", "pool" => pool.to_owned(), "reason" => reason).increment(1);
+}
+
+/// Counts a healthy worker that was due.
+pub fn worker_recycled(pool: &str, reason: &'static str) {
+    counter!("ganger_workers_recycled_total", "pool" => pool.to_owned(), "reason" => reason).increment(1);
+}
+
+/// Shows whether a pool panics.
+pub fn pool_panic(pool: &str, node: &str, panic: bool) {
+    gauge!("ganger_pool_panic", "pool" => pool.to_owned(), "node" => node.to_owned()).set(f64::from(u8::from(panic)));
+}
+
+/// Shows the two shares of the node's health.
+pub fn health_shares(memory_usage: bool, execution_success_rate: bool) {
+    for (check, holds) in [("memory_usage", memory_usage), ("execution_success_rate", execution_success_rate)] {
+        gauge!("ganger_health_check", "check" => check).set(f64::from(u8::from(holds)));
+    }
+}
+
+/// A worker left: its share is no more.
+pub fn worker_left(worker_type: &str, worker: &str, node: &str) {
+    utilization(worker_type, worker, node, f64::NAN);
 }
 
 /// Shows how busy a worker was, 0 to 1.

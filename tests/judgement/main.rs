@@ -1,12 +1,25 @@
-//! The foreman's judgement in closed loop: decisions act on the world that they are made of. Virtual time, seeded
-//! dice, no daemon.
+//! The foreman's judgement on real engines: handlers, children and stores that are sick in known ways, and what he
+//! makes of it.
+//!
+//! Most tests run on virtual time, with the product's own periods; those with real children or blocked threads run on
+//! real time, with short ones.
 #![allow(
     clippy::pedantic,
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::print_stdout,
     clippy::print_stderr,
+    unreachable_pub,
     reason = "tests fail by panicking"
 )]
 
+#[path = "../support/mod.rs"]
+mod support;
+
+mod handlers;
+mod hangs;
+mod ledger;
+mod life;
 mod scaling;
+mod sickness;
+mod site;

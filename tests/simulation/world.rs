@@ -269,6 +269,7 @@ fn params(shape: &Shape, node: &NodeId) -> EngineParams {
         },
         committers: shape.committers,
         payload_cache_bytes: shape.payload_cache_bytes,
+        host: Arc::new(ganger::host::ManualHost::default()),
     }
 }
 

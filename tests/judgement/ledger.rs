@@ -1,0 +1,81 @@
+//! The model ledger behind a wire that can be cut.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use async_trait::async_trait;
+use ganger::clock::Timestamp;
+use ganger::job::{Fence, Job, JobId, NewJob, NodeId, Seq, TypeName};
+use ganger::ledger::{
+    Batch, BatchAnswer, Confirm, Confirmed, Dropped, Heard, Identity, JobFilter, Ledger, LedgerError, LiveEntry, Node,
+    Order, Ordered, Pause, Result, Retention, Scope, Setting, Sizes,
+};
+
+use crate::support::model_ledger::ModelLedger;
+
+/// A ledger that can be taken away.
+#[derive(Debug, Clone)]
+pub struct CutLedger {
+    pub model: ModelLedger,
+    away: Arc<AtomicBool>,
+}
+
+impl CutLedger {
+    pub fn new(model: ModelLedger) -> Self {
+        Self { model, away: Arc::default() }
+    }
+
+    /// Cuts or mends the wire.
+    pub fn cut(&self, away: bool) {
+        self.away.store(away, Ordering::SeqCst);
+    }
+
+    fn reach(&self) -> Result<&ModelLedger> {
+        if self.away.load(Ordering::SeqCst) {
+            let (place, reason) = ("the model".to_owned(), "the wire is cut".to_owned());
+            return Err(LedgerError::Unavailable { place, reason, in_commit: false });
+        }
+        Ok(&self.model)
+    }
+}
+
+/// Passes calls on while the wire is whole.
+macro_rules! pass {
+    ($($name:ident($($arg:ident: $type:ty),*) -> $out:ty;)+) => {
+        #[async_trait]
+        impl Ledger for CutLedger {
+            $(async fn $name(&self, $($arg: $type),*) -> Result<$out> {
+                self.reach()?.$name($($arg),*).await
+            })+
+
+            async fn close(&self) {}
+        }
+    };
+}
+
+pass! {
+    commit(batch: &Batch) -> BatchAnswer;
+    confirm(claims: &[Confirm]) -> Vec<Confirmed>;
+    knows(jobs: &[NewJob]) -> Vec<bool>;
+    live_jobs(seqs: &[Seq]) -> Vec<Job>;
+    jobs(ids: &[JobId]) -> Vec<Job>;
+    page(filter: &JobFilter, before: Option<Seq>, limit: u32, now: Timestamp) -> Vec<Job>;
+    fences(seqs: &[Seq]) -> Vec<Option<Fence>>;
+    last_seq() -> Seq;
+    live_entries(after: Seq, limit: u32) -> Vec<LiveEntry>;
+    late_entries(job_type: &TypeName, before: Timestamp, limit: u32) -> Vec<LiveEntry>;
+    order(orders: &[Order], now: Timestamp) -> Vec<Ordered>;
+    pauses() -> Vec<Pause>;
+    set_pause(scope: &Scope, pause: Option<&Pause>) -> bool;
+    settings() -> Vec<Setting>;
+    set_setting(setting: &Setting) -> ();
+    drop_setting(kind: &str, name: &str, since: Timestamp) -> bool;
+    retain(retention: Retention, now: Timestamp) -> Dropped;
+    heartbeat(node: &Node, lapse_ms: i64) -> Heard;
+    leave(node: &NodeId) -> ();
+    take_term(name: &str, holder: &NodeId, ttl_ms: i64) -> bool;
+    identity() -> Identity;
+    raise_epoch(epoch: i64, broker_identity: &str) -> Identity;
+    sizes() -> Sizes;
+    ping() -> ();
+}

@@ -1,0 +1,263 @@
+//! One node on a model ledger and the broker in process.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, OnceLock};
+use std::time::Duration;
+
+use ganger::broker::memory::MemoryBroker;
+use ganger::chance::Chance;
+use ganger::clock::{Clock, Timestamp};
+use ganger::engine::{Engine, EngineParams, JobView, Limits, Setup, Submit, WorkerView};
+use ganger::handler::SharedHandler;
+use ganger::host::{GroupUsage, Host, HostSample};
+use ganger::job::{JobId, NodeId, PoolName, Priority, QueueName, TypeName};
+use ganger::ledger::Retention;
+use ganger::policy::catalog::{Builtin, Catalog, HandlerSpec, JobType, OnLate, Ordering, Pool, Queue};
+use ganger::policy::health::{HealthRules, WorkerLimits};
+use ganger::policy::retry::{Backoff, Jitter, RetryPolicy};
+use ganger::service::{Phase, Supervisor, lock};
+use ganger::telemetry::metrics;
+use serde_json::{Value, json};
+use tokio::time::Instant;
+
+use crate::ledger::CutLedger;
+use crate::support::model_ledger::ModelLedger;
+use crate::support::wait::patience;
+
+/// What a node is made of.
+pub struct Parts {
+    /// The name of its only pool and queue; tests run side by side, and this tells their metrics apart.
+    pub name: &'static str,
+    pub workers: usize,
+    pub timeout_ms: u64,
+    pub rules: HealthRules,
+    pub limits: WorkerLimits,
+    pub host: Arc<dyn Host>,
+    /// How long a fact may take.
+    pub patience: Duration,
+}
+
+impl Parts {
+    /// The product's own rules.
+    pub fn new(name: &'static str, workers: usize) -> Self {
+        Self {
+            name,
+            workers,
+            timeout_ms: 5_000,
+            rules: HealthRules::default(),
+            limits: WorkerLimits::default(),
+            host: Arc::new(Scales::default()),
+            patience: Duration::from_secs(3_600),
+        }
+    }
+
+    /// Rules for real time.
+    pub fn quick(name: &'static str, workers: usize) -> Self {
+        let rules = HealthRules { check_ms: 100, hung_after_ms: 300, ..HealthRules::default() };
+        Self { rules, timeout_ms: 500, patience: patience(), ..Self::new(name, workers) }
+    }
+}
+
+/// A node, alone.
+pub struct Site {
+    pub engine: Engine,
+    pub ledger: CutLedger,
+    name: &'static str,
+    patience: Duration,
+    supervisor: Arc<Supervisor>,
+}
+
+impl Site {
+    /// Starts a node whose only job type is `work`.
+    pub async fn start(parts: Parts, handler: SharedHandler) -> Self {
+        let clock: Arc<dyn Clock> = Arc::new(Clockwork(Instant::now()));
+        let ledger = CutLedger::new(ModelLedger::new("11111111-2222-4333-8444-555555555555", clock.clone()));
+        let broker = Arc::new(MemoryBroker::new(clock.clone()));
+        let supervisor = Arc::new(Supervisor::new());
+        exposition();
+        let handlers = HashMap::from([(TypeName::stored("work"), handler)]);
+        let setup = Setup { health: parts.rules.clone(), ..Setup::new(catalog(&parts), handlers) };
+        let chance = Arc::new(Chance::seeded(1));
+        let engine =
+            Engine::start(params(&parts), setup, Arc::new(ledger.clone()), broker, clock, chance, supervisor.clone());
+        engine.broker_open(Duration::from_secs(5)).await.expect("the broker opens");
+        supervisor.enter(Phase::Running);
+        let site = Self { engine, ledger, name: parts.name, patience: parts.patience, supervisor };
+        site.until("all workers are there", |site| site.engine.workers().len() == parts.workers).await;
+        site
+    }
+
+    /// Submits jobs with these payloads; answers their ids.
+    pub async fn submit(&self, payloads: Vec<Value>) -> Vec<JobId> {
+        let submits = payloads.into_iter().map(|payload| -> Submit {
+            serde_json::from_value(json!({ "type": "work", "payload": payload })).expect("a submit")
+        });
+        let answers = self.engine.submit(submits.collect()).await;
+        answers.into_iter().map(|answer| answer.expect("it is accepted").id).collect()
+    }
+
+    /// A job once it is at rest.
+    pub async fn at_rest(&self, id: &JobId) -> JobView {
+        let job = self.engine.wait(id, Duration::from_secs(600)).await.expect("the job");
+        assert!(job.state.is_at_rest(), "{job:?}");
+        job
+    }
+
+    /// Waits until something is so.
+    pub async fn until(&self, what: &str, fact: impl Fn(&Self) -> bool) {
+        let end = Instant::now() + self.patience;
+        while !fact(self) {
+            assert!(Instant::now() < end, "never: {what}\n{:#?}", self.engine.workers());
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+
+    /// Names and times of hiring of those who are to stay.
+    pub fn staff(&self) -> Vec<(String, i64)> {
+        let workers = self.engine.workers().into_iter().filter(|worker| worker.replaced_by.is_none());
+        workers.map(|worker| (worker.name, worker.hired_ms)).collect()
+    }
+
+    /// A worker by its name.
+    pub fn worker(&self, name: &str) -> Option<WorkerView> {
+        self.engine.worker(name).ok()
+    }
+
+    /// A series of this node's pool, such as `ganger_worker_replacements_total{reason="hung"}`.
+    pub fn count(&self, name: &str, labels: &str) -> f64 {
+        let text = exposition().render();
+        let pool = format!("pool=\"{}\"", self.name);
+        let fits = |line: &&str| line.starts_with(name) && line.contains(&pool) && line.contains(labels);
+        text.lines().filter(fits).filter_map(|line| line.rsplit_once(' ')?.1.parse::<f64>().ok()).sum()
+    }
+
+    /// Replacements for whatever reason.
+    pub fn replacements(&self) -> f64 {
+        self.count("ganger_worker_replacements_total", "")
+    }
+
+    /// Leaves in order.
+    pub async fn stop(self) {
+        self.engine.drain(Duration::from_secs(1)).await;
+        self.supervisor.shut_down(Duration::from_secs(1)).await;
+    }
+}
+
+/// The metrics of all tests of this program.
+fn exposition() -> &'static metrics_exporter_prometheus::PrometheusHandle {
+    static HANDLE: OnceLock<metrics_exporter_prometheus::PrometheusHandle> = OnceLock::new();
+    HANDLE.get_or_init(|| metrics::install().expect("a recorder"))
+}
+
+/// A clock that follows the runtime's time, virtual or real.
+#[derive(Debug)]
+struct Clockwork(Instant);
+
+impl Clock for Clockwork {
+    fn now(&self) -> Timestamp {
+        Timestamp(1_767_323_045_000).plus_ms(i64::try_from(self.0.elapsed().as_millis()).unwrap())
+    }
+}
+
+/// A machine on which process groups weigh what the test says.
+#[derive(Debug, Default)]
+pub struct Scales {
+    bytes: Mutex<HashMap<i32, u64>>,
+    /// Readings so far.
+    pub readings: Mutex<u64>,
+}
+
+impl Scales {
+    pub fn weigh(&self, group: i32, bytes: u64) {
+        lock(&self.bytes).insert(group, bytes);
+    }
+}
+
+impl Host for Scales {
+    fn sample(&self) -> HostSample {
+        *lock(&self.readings) += 1;
+        HostSample::default()
+    }
+
+    fn groups(&self, pgids: &[i32]) -> Vec<GroupUsage> {
+        let bytes = lock(&self.bytes);
+        let usage =
+            |group| GroupUsage { resident_bytes: bytes.get(group).copied().unwrap_or(0), ..GroupUsage::default() };
+        pgids.iter().map(usage).collect()
+    }
+
+    fn reaped_cpu_s(&self) -> f64 {
+        0.0
+    }
+}
+
+fn params(parts: &Parts) -> EngineParams {
+    EngineParams {
+        node: NodeId::stored("node-1"),
+        node_name: format!("node of {}", parts.name),
+        limits: Limits { payload_bytes_max: 1 << 20, result_bytes_max: 1 << 20 },
+        lease_ms: 30_000,
+        renew_ms: 10_000,
+        lock_ms: 300_000,
+        lock_wait_ms: 10_000,
+        result_ttl_ms: 3_600_000,
+        retention: Retention {
+            max_age_ms: i64::MAX / 4,
+            max_jobs: 1 << 40,
+            max_bytes: 1 << 50,
+            key_age_ms: i64::MAX / 4,
+        },
+        committers: (1, 0),
+        payload_cache_bytes: 1 << 20,
+        host: parts.host.clone(),
+    }
+}
+
+fn catalog(parts: &Parts) -> Catalog {
+    let name = QueueName::stored(parts.name);
+    let queue = Queue {
+        name: name.clone(),
+        priorities: 5,
+        sla_ms: None,
+        ordering: Ordering::Deadline,
+        slack_ms: [2_000, 4_000, 6_000, 9_000, 12_000],
+    };
+    let pool = Pool {
+        name: PoolName::stored(parts.name),
+        queue: name.clone(),
+        worker_type: "execution".to_owned(),
+        worker_prefix: "worker".to_owned(),
+        min: parts.workers,
+        max: parts.workers,
+        scale_on: Vec::new(),
+        target_cpu: 0.7,
+        target_memory: 0.7,
+        target_queue_depth: 5.0,
+        limits: parts.limits,
+    };
+    let work = JobType {
+        name: TypeName::stored("work"),
+        queue: name.clone(),
+        priority: Priority::NORMAL,
+        timeout_ms: parts.timeout_ms,
+        sla_ms: None,
+        depends_on: Vec::new(),
+        on_late: OnLate::Run,
+        retry: RetryPolicy {
+            max_retries: 2,
+            backoff: Backoff::Exponential,
+            base_delay_ms: 200,
+            max_delay_ms: 5_000,
+            jitter: Jitter::Full,
+            retry_on_errors: Vec::new(),
+            no_retry_errors: Vec::new(),
+            escalate_on_failure: false,
+        },
+        handler: HandlerSpec::Builtin(Builtin::Noop),
+    };
+    Catalog {
+        queues: [(name, queue)].into(),
+        pools: [(pool.name.clone(), pool)].into(),
+        types: [(work.name.clone(), work)].into(),
+    }
+}
