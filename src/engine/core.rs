@@ -27,11 +27,15 @@ use crate::host::Host;
 use crate::job::{JobId, JobIds, NodeId, QueueName, TypeName};
 use crate::ledger::{Ledger, Retention};
 use crate::mutant::mutant;
+use crate::policy::breaker;
+use crate::policy::budget::BudgetRules;
 use crate::policy::catalog::Catalog;
 use crate::service::{Phase, watch};
 use crate::telemetry::metrics::ErrorClasses;
 
 use super::Limits;
+use super::breakers::Breakers;
+use super::budgets::Budgets;
 use super::committer::Ticket;
 use super::figures::Figures;
 use super::leases::Leases;
@@ -84,13 +88,18 @@ pub struct Setup {
     pub handlers: HashMap<TypeName, SharedHandler>,
     /// Label values for error classes.
     pub error_classes: ErrorClasses,
+    /// When breakers open and close.
+    pub breakers: breaker::Rules,
+    /// How many retries there may be.
+    pub retry_budget: BudgetRules,
 }
 
 impl Setup {
     /// A setup of these types and handlers.
     #[must_use]
     pub fn new(catalog: Catalog, handlers: HashMap<TypeName, SharedHandler>) -> Self {
-        Self { error_classes: ErrorClasses::of(&catalog), catalog: Arc::new(catalog), handlers }
+        let (breakers, retry_budget) = Default::default();
+        Self { error_classes: ErrorClasses::of(&catalog), catalog: Arc::new(catalog), handlers, breakers, retry_budget }
     }
 }
 
@@ -123,6 +132,8 @@ pub(super) struct Core {
     pub(super) growth: Growth,
     pub(super) settings: Settings,
     pub(super) roster: Roster,
+    pub(super) breakers: Breakers,
+    pub(super) budgets: Budgets,
     pub(super) membership: Membership,
     pub(super) leases: Leases,
     pub(super) sweep: Sweep,
@@ -149,6 +160,7 @@ impl Core {
     pub(super) fn may_claim(&self) -> bool {
         *self.phase.borrow() == Phase::Running
             && self.session.is_open()
+            && self.breakers.is_ready()
             && (self.unsettled.load(Ordering::Relaxed) < UNSETTLED_MAX || mutant!(claims_without_bound))
     }
 

@@ -4,6 +4,8 @@
 //! [`Engine::start`] lists them.
 
 mod admission;
+mod breakers;
+mod budgets;
 mod committer;
 mod control;
 mod core;
@@ -60,7 +62,7 @@ pub use admission::TIMEOUT_MS_MAX;
 pub use core::{EngineParams, Setup};
 pub use refusal::Refusal;
 pub use submit::Submit;
-pub use views::{Drained, Fate, JobPage, JobView, QueueView, Readiness, Submitted, TypeView};
+pub use views::{BreakerView, Drained, Fate, JobPage, JobView, QueueView, Readiness, Submitted, TypeView};
 
 /// Tickets, orders and endings that may wait between two steps: about one second of work at full
 /// speed would be more than memory should hold, a few batches are enough to keep every step busy.
@@ -119,6 +121,8 @@ impl Engine {
         let (endings, ended) = mpsc::channel(QUEUE_MAX);
         let (accepters, settlers) = params.committers;
         let core = Arc::new(Core {
+            breakers: breakers::Breakers::new(broker.clone(), &setup),
+            budgets: budgets::Budgets::default(),
             membership: membership::Membership::new(params.node.clone(), clock.now()),
             leases: leases::Leases::default(),
             sweep: sweep::Sweep::default(),
@@ -169,6 +173,7 @@ impl Engine {
         engine.service("lease-keeper", leases::give_back_unknown);
         engine.service("heartbeat", membership::run);
         engine.service("settings", settings::run);
+        engine.service("breakers", breakers::run);
         engine.service("sweep", sweep::run);
         engine.service("late-jobs", upkeep::late_jobs);
         engine.service("retention", retention::run);
@@ -208,6 +213,7 @@ impl Engine {
         {
             self.core.session.broker_failed(&error);
         }
+        self.core.breakers.configure(&setup);
         self.core.setup.store(Arc::new(setup));
         self.start_pools();
     }
@@ -328,6 +334,26 @@ impl Engine {
     /// Cancels all waiting jobs of a queue; answers how many.
     pub async fn purge(&self, queue: &QueueName, by: &str) -> Result<u64> {
         control::purge(&self.core, queue, by).await
+    }
+
+    /// All breakers.
+    pub async fn breakers(&self) -> Vec<BreakerView> {
+        breakers::list(&self.core).await
+    }
+
+    /// One breaker.
+    pub async fn breaker(&self, name: &str) -> Result<BreakerView> {
+        breakers::show(&self.core, name).await
+    }
+
+    /// Opens a breaker on all nodes until it is reset, or for a time; durable before it returns.
+    pub async fn trip_breaker(&self, name: &str, by: &str, reason: &str, for_ms: Option<i64>) -> Result<BreakerView> {
+        breakers::trip(&self.core, name, by, reason, for_ms).await
+    }
+
+    /// Closes a breaker on all nodes.
+    pub async fn reset_breaker(&self, name: &str, by: &str, reason: &str) -> Result<BreakerView> {
+        breakers::reset(&self.core, name, by, reason).await
     }
 
     /// How ready this node is.

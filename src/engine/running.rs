@@ -13,6 +13,8 @@ use crate::handler::Footprint;
 use crate::job::{Counters, Fence, JobId, QueueName, Seq, TypeName};
 use crate::service::lock;
 
+use super::breakers::{Leave, Leaves};
+
 /// Why a run is told to stop.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum StopReason {
@@ -44,6 +46,8 @@ pub(super) struct Run {
     trusted_until: Mutex<Instant>,
     /// Whether the run has ended and its outcome was handed on.
     concluded: AtomicBool,
+    /// By whose leave it runs; they end with it.
+    leaves: Mutex<Leaves>,
 }
 
 impl Run {
@@ -74,6 +78,16 @@ impl Run {
         self.concluded.load(Ordering::Acquire)
     }
 
+    /// Whether all that it depends on may still be called.
+    pub(super) fn may_start(&self) -> bool {
+        lock(&self.leaves).iter().all(Leave::is_current)
+    }
+
+    /// Its leaves, for whoever ends them.
+    pub(super) fn take_leaves(&self) -> Leaves {
+        std::mem::take(&mut lock(&self.leaves))
+    }
+
     /// Why it was told to stop, if it was.
     pub(super) fn stopped(&self) -> Option<StopReason> {
         self.reason.get().copied()
@@ -99,7 +113,7 @@ impl Running {
     }
 
     /// Notes a lease. An older lease of the same job on this node is told to stop: it was lost.
-    pub(super) fn add(&self, queue: &QueueName, claim: &Claim, trusted_until: Instant) -> Arc<Run> {
+    pub(super) fn add(&self, queue: &QueueName, claim: &Claim, leaves: Leaves, trusted_until: Instant) -> Arc<Run> {
         let run = Arc::new(Run {
             id: claim.id.clone(),
             seq: claim.seq,
@@ -113,6 +127,7 @@ impl Running {
             reason: OnceLock::new(),
             trusted_until: Mutex::new(trusted_until),
             concluded: AtomicBool::new(false),
+            leaves: Mutex::new(leaves),
         });
         let mut runs = lock(&self.runs);
         if claim.suspect {

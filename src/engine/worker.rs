@@ -85,6 +85,12 @@ async fn run(core: &Core, pool: &PoolName, worker: &WorkerName, assignment: Assi
         owned.concluded = true;
         return;
     };
+    if !run.may_start() && !mutant!(starts_without_leave) {
+        metrics::deferred(run.queue.as_str(), "breaker", 1);
+        core.give_back(&run, Release::Defer { due_at_ms: None }).await;
+        owned.concluded = true;
+        return;
+    }
     let started_at = core.clock.now();
     let wait_ms = started_at.since(job.waits_from);
     if job.counters.attempts == 0 {
