@@ -140,7 +140,8 @@ pub(super) fn setup(config: &Config) -> Result<Setup, Failure> {
             handlers.insert(known.name.clone(), built);
         }
     }
-    Ok(Setup::new(config.catalog.clone(), handlers))
+    let (breakers, retry_budget) = (config.breakers.clone(), config.retry_budget);
+    Ok(Setup { breakers, retry_budget, ..Setup::new(config.catalog.clone(), handlers) })
 }
 
 fn handler(known: &JobType, client: &reqwest::Client, shared: HandlersConfig) -> Option<SharedHandler> {

@@ -5,6 +5,7 @@
 //! configuration.
 
 mod bench;
+mod breakers;
 mod client;
 mod completions;
 mod config;
@@ -52,6 +53,8 @@ enum Command {
     Queues(queues::Args),
     /// List, pause and resume job types.
     Types(types::Args),
+    /// List, trip and reset circuit breakers.
+    Breakers(breakers::Args),
     /// Ask a node whether it is healthy; for container checks.
     Health(health::Args),
     /// Measure how fast jobs are accepted, started and finished.
@@ -102,6 +105,7 @@ async fn run(command: Command) -> i32 {
         Command::Jobs(args) => args.run().await,
         Command::Queues(args) => args.run().await,
         Command::Types(args) => args.run().await,
+        Command::Breakers(args) => args.run().await,
         Command::Health(args) => args.run().await,
         Command::Bench(args) => Box::pin(args.run()).await,
         Command::VerifyHistory(args) => args.run(),

@@ -280,7 +280,6 @@ impl Entry {
         (0..count).map(|_| self.leave(pass)).collect()
     }
 
-
     /// Ends a leave with what the call came to.
     fn finish(&self, pass: Pass, call: Call<'_>) -> Concluded {
         let now = self.shared.now();
@@ -338,7 +337,12 @@ impl Entry {
         let until = self.lock().breaker.next_change(&self.shared.rules.load(), self.shared.now());
         let until = until.filter(|at| *at != NEVER).map(|at| format!(", until {at}")).unwrap_or_default();
         if *to == "open" || *to == "forced_open" {
-            tracing::warn!(breaker.name = name, breaker.from = from, breaker.to = to, "Breaker {name} is {to}{until}: {why}");
+            tracing::warn!(
+                breaker.name = name,
+                breaker.from = from,
+                breaker.to = to,
+                "Breaker {name} is {to}{until}: {why}"
+            );
         } else {
             tracing::info!(breaker.name = name, breaker.from = from, breaker.to = to, "Breaker {name} is {to}: {why}");
         }

@@ -64,9 +64,8 @@ pub(super) fn facts(core: &Core, setup: &Setup, known: &JobType) -> LaneFacts {
 
 impl Lanes {
     fn narrow(&mut self, known: &JobType, by: Vec<Arc<Entry>>, is_last: bool) {
-        let is_same = |one: &Narrow| {
-            one.is_last == is_last && one.by.iter().map(Arc::as_ptr).eq(by.iter().map(Arc::as_ptr))
-        };
+        let is_same =
+            |one: &Narrow| one.is_last == is_last && one.by.iter().map(Arc::as_ptr).eq(by.iter().map(Arc::as_ptr));
         if let Some(found) = self.narrow.iter_mut().find(|one| is_same(one)) {
             found.lanes.push(known.name.clone());
             found.timeout_ms = found.timeout_ms.max(known.timeout_ms);

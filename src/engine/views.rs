@@ -1,8 +1,10 @@
 //! What the engine shows: the ledger's rows with the broker's leases laid over them.
 
 use crate::broker::{Depth, LeaseView};
-use crate::job::{Counters, Fence, Job, JobId, Seq, State};
+use crate::clock::Timestamp;
+use crate::job::{Counters, Fence, Job, JobId, Seq, State, TypeName};
 use crate::ledger::Pause;
+use crate::policy::breaker::Record;
 use crate::policy::catalog::{JobType, Queue};
 
 /// A job as the API shows it.
@@ -73,6 +75,25 @@ pub struct TypeView {
     pub ready: Option<u64>,
     /// Whether this build can run it.
     pub runnable: bool,
+}
+
+/// A breaker as the API shows it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct BreakerView {
+    /// Its name.
+    pub name: String,
+    /// What the nodes share of it.
+    pub record: Record,
+    /// Counted failures in a row on this node, while closed.
+    pub failures: u32,
+    /// Runs of this node that need the dependency.
+    pub in_flight: u32,
+    /// Jobs that are due and wait for it; `None` while the broker is away.
+    pub held_jobs: Option<u64>,
+    /// When time alone changes what it lets through.
+    pub next_change: Option<Timestamp>,
+    /// The types that it gates.
+    pub types: Vec<TypeName>,
 }
 
 /// What a queue drain came to.

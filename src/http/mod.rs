@@ -8,6 +8,7 @@ mod answer;
 mod auth;
 mod batch;
 mod body;
+mod breakers;
 mod guard;
 mod jobs;
 mod params;
@@ -111,6 +112,10 @@ pub fn router(state: ApiState) -> Router {
         .route("/v1/types/{name}", get(queues::show_type))
         .route("/v1/types/{name}/pause", post(queues::pause_type))
         .route("/v1/types/{name}/resume", post(queues::resume_type))
+        .route("/v1/breakers", get(breakers::list))
+        .route("/v1/breakers/{name}", get(breakers::show))
+        .route("/v1/breakers/{name}/trip", post(breakers::trip))
+        .route("/v1/breakers/{name}/reset", post(breakers::reset))
         .route("/livez", get(probes::livez))
         .route("/readyz", get(probes::readyz))
         .route("/health", get(probes::health))

@@ -149,7 +149,7 @@ impl Serialize for Raw<'_> {
 
 /// A time in RFC 3339.
 #[derive(Clone, Copy)]
-struct Time(Timestamp);
+pub(super) struct Time(pub(super) Timestamp);
 
 impl Serialize for Time {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {

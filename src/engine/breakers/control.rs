@@ -29,7 +29,8 @@ pub(in crate::engine) async fn list(core: &Core) -> Vec<BreakerView> {
 /// One breaker.
 pub(in crate::engine) async fn show(core: &Core, name: &str) -> Result<BreakerView> {
     let entry = find(core, name)?;
-    let ready = ready(core, entry.lock().breaker.record().state.holds()).await;
+    let holds = entry.lock().breaker.record().state.holds();
+    let ready = ready(core, holds).await;
     Ok(view(core, &entry, ready.as_ref()))
 }
 

@@ -7,7 +7,7 @@ use crate::policy::breaker::{Call, State, target};
 
 use super::super::core::Core;
 use super::super::running::{Run, StopReason};
-use super::{Leave, Leaves};
+use super::Leaves;
 
 /// Failed probes of one job in a row after which the next in line probes: a job that always fails must not keep
 /// all others out.
