@@ -262,16 +262,17 @@ impl Entry {
     pub(super) async fn reserve(self: &Arc<Self>, core: &Core, want: usize, timeout_ms: u64) -> Leaves {
         let want = u32::try_from(want).unwrap_or(u32::MAX);
         let nodes = core.membership.living().len();
+        // Looked at by itself: the lock must not be held while others are asked.
+        let standing = self.standing(&self.lock(), nodes);
+        if let Standing::Probe(free) = standing {
+            return notes::take_permits(self, core, free.min(want), timeout_ms).await;
+        }
         let (count, pass) = {
             let mut inner = self.lock();
             let count = match self.standing(&inner, nodes) {
                 Standing::Free => want,
                 Standing::Capped(cap) => cap.saturating_sub(inner.in_flight).min(want),
-                Standing::Held => 0,
-                Standing::Probe(free) => {
-                    drop(inner);
-                    return notes::take_permits(self, core, free.min(want), timeout_ms).await;
-                }
+                Standing::Held | Standing::Probe(_) => 0,
             };
             inner.is_wanted |= count < want;
             inner.in_flight += count;

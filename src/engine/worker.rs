@@ -85,7 +85,7 @@ async fn run(core: &Core, pool: &PoolName, worker: &WorkerName, assignment: Assi
         owned.concluded = true;
         return;
     };
-    if !run.may_start() && !mutant!(starts_without_leave) {
+    if !run.may_start() {
         metrics::deferred(run.queue.as_str(), "breaker", 1);
         core.give_back(&run, Release::Defer { due_at_ms: None }).await;
         owned.concluded = true;
