@@ -5,6 +5,7 @@
 //! configuration.
 
 mod bench;
+mod breakers;
 mod client;
 mod completions;
 mod config;
@@ -59,6 +60,8 @@ enum Command {
     Shedding(shedding::Args),
     /// List, drain and replace workers.
     Workers(workers::Args),
+    /// List, trip and reset circuit breakers.
+    Breakers(breakers::Args),
     /// Ask a node whether it is healthy; for container checks.
     Health(health::Args),
     /// Measure how fast jobs are accepted, started and finished.
@@ -111,6 +114,7 @@ async fn run(command: Command) -> i32 {
         Command::Types(args) => args.run().await,
         Command::Shedding(args) => args.run().await,
         Command::Workers(args) => args.run().await,
+        Command::Breakers(args) => args.run().await,
         Command::Health(args) => args.run().await,
         Command::Bench(args) => Box::pin(args.run()).await,
         Command::VerifyHistory(args) => args.run(),

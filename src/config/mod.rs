@@ -3,6 +3,7 @@
 //! Everything is checked here, at the door, and all problems are reported together; behind it
 //! nothing checks again. `docs/CONFIG.md` is the operator's view.
 
+mod breakers;
 mod catalog;
 mod health;
 mod layers;
@@ -22,6 +23,8 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use crate::job::TypeName;
+use crate::policy::breaker;
+use crate::policy::budget::BudgetRules;
 use crate::policy::catalog::Catalog;
 use crate::policy::health::HealthRules;
 use crate::policy::scaling::Rules;
@@ -67,7 +70,9 @@ pub struct Config {
     /// The runbook's result cache.
     pub result_cache: ResultCacheConfig,
     /// Circuit breakers.
-    pub breakers: BreakersConfig,
+    pub breakers: breaker::Rules,
+    /// Retries.
+    pub retry_budget: BudgetRules,
     /// Load shedding.
     pub shedding: SheddingConfig,
     /// When a worker or the node counts as sick.
@@ -190,15 +195,6 @@ pub struct LockConfig {
 pub struct ResultCacheConfig {
     /// How long a result stays, in milliseconds.
     pub ttl_ms: u64,
-}
-
-/// `[breakers]`
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct BreakersConfig {
-    /// Consecutive failures that open one.
-    pub failures: u32,
-    /// How long it stays open, in milliseconds.
-    pub open_ms: u64,
 }
 
 /// `[stuck]`

@@ -27,6 +27,8 @@ use crate::host::Host;
 use crate::job::{JobId, JobIds, NodeId, QueueName, TypeName};
 use crate::ledger::{Ledger, Retention};
 use crate::mutant::mutant;
+use crate::policy::breaker;
+use crate::policy::budget::BudgetRules;
 use crate::policy::catalog::Catalog;
 use crate::policy::health::HealthRules;
 use crate::policy::shedding;
@@ -34,6 +36,8 @@ use crate::service::{Phase, watch};
 use crate::telemetry::metrics::ErrorClasses;
 
 use super::Limits;
+use super::breakers::Breakers;
+use super::budgets::Budgets;
 use super::committer::Ticket;
 use super::figures::Figures;
 use super::health::Health;
@@ -97,6 +101,10 @@ pub struct Setup {
     pub shedding: shedding::Settings,
     /// When a worker or the node counts as sick.
     pub health: HealthRules,
+    /// When breakers open and close.
+    pub breakers: breaker::Rules,
+    /// How many retries there may be.
+    pub retry_budget: BudgetRules,
 }
 
 impl Setup {
@@ -105,8 +113,10 @@ impl Setup {
     pub fn new(catalog: Catalog, handlers: HashMap<TypeName, SharedHandler>) -> Self {
         let stuck = StuckRules { run_multiple: 5.0, stalled_ms: 10_000 };
         let (shedding, health) = (shedding::Settings::off(), HealthRules::default());
+        let (breakers, retry_budget) = Default::default();
         let error_classes = ErrorClasses::of(&catalog);
-        Self { error_classes, catalog: Arc::new(catalog), handlers, stuck, shedding, health }
+        let catalog = Arc::new(catalog);
+        Self { error_classes, catalog, handlers, stuck, shedding, health, breakers, retry_budget }
     }
 }
 
@@ -142,6 +152,8 @@ pub(super) struct Core {
     pub(super) roster: Roster,
     pub(super) stillness: Stillness,
     pub(super) health: Health,
+    pub(super) breakers: Breakers,
+    pub(super) budgets: Budgets,
     pub(super) membership: Membership,
     pub(super) leases: Leases,
     pub(super) sweep: Sweep,
@@ -168,6 +180,7 @@ impl Core {
     pub(super) fn may_claim(&self) -> bool {
         *self.phase.borrow() == Phase::Running
             && self.session.is_open()
+            && self.breakers.is_ready()
             && (self.unsettled.load(Ordering::Relaxed) < UNSETTLED_MAX || mutant!(claims_without_bound))
     }
 

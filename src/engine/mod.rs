@@ -4,6 +4,8 @@
 //! [`Engine::start`] lists them.
 
 mod admission;
+mod breakers;
+mod budgets;
 mod care;
 mod committer;
 mod control;
@@ -73,8 +75,8 @@ pub use shedding::{NodeShedding, QueueShedding, RuleShedding, SheddingView};
 pub use stuck::StuckRules;
 pub use submit::Submit;
 pub use views::{
-    Drained, Fate, JobPage, JobView, QueueView, Readiness, StuckJob, StuckKind, StuckQueue, StuckView, Submitted,
-    TypeView,
+    BreakerView, Drained, Fate, JobPage, JobView, QueueView, Readiness, StuckJob, StuckKind, StuckQueue, StuckView,
+    Submitted, TypeView,
 };
 pub use workers::{Ordered, WorkerOrder, WorkerState, WorkerView};
 
@@ -136,6 +138,8 @@ impl Engine {
         let (accepters, settlers) = params.committers;
         let core = Arc::new(Core {
             shedding: shedding::Shedding::new(&setup.shedding),
+            breakers: breakers::Breakers::new(broker.clone(), &setup),
+            budgets: budgets::Budgets::default(),
             membership: membership::Membership::new(params.node.clone(), clock.now()),
             leases: leases::Leases::default(),
             sweep: sweep::Sweep::default(),
@@ -190,6 +194,7 @@ impl Engine {
         engine.service("settings", settings::run);
         engine.service("worker-orders", workers::run);
         engine.service("health", health::run);
+        engine.service("breakers", breakers::run);
         engine.service("sweep", sweep::run);
         engine.service("late-jobs", upkeep::late_jobs);
         engine.service("stuck", stuck::run);
@@ -231,6 +236,7 @@ impl Engine {
         {
             self.core.session.broker_failed(&error);
         }
+        self.core.breakers.configure(&setup);
         self.core.setup.store(Arc::new(setup));
         shedding::apply(&self.core);
         self.start_pools();
@@ -395,6 +401,26 @@ impl Engine {
     #[must_use]
     pub fn health(&self, readiness: Readiness) -> HealthView {
         health::view(&self.core, readiness)
+    }
+
+    /// All breakers.
+    pub async fn breakers(&self) -> Vec<BreakerView> {
+        breakers::list(&self.core).await
+    }
+
+    /// One breaker.
+    pub async fn breaker(&self, name: &str) -> Result<BreakerView> {
+        breakers::show(&self.core, name).await
+    }
+
+    /// Opens a breaker on all nodes until it is reset, or for a time; durable before it returns.
+    pub async fn trip_breaker(&self, name: &str, by: &str, reason: &str, for_ms: Option<i64>) -> Result<BreakerView> {
+        breakers::trip(&self.core, name, by, reason, for_ms).await
+    }
+
+    /// Closes a breaker on all nodes.
+    pub async fn reset_breaker(&self, name: &str, by: &str, reason: &str) -> Result<BreakerView> {
+        breakers::reset(&self.core, name, by, reason).await
     }
 
     /// How ready this node is.

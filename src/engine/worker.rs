@@ -94,6 +94,12 @@ async fn run(core: &Core, post: &Post, assignment: Assignment) {
         owned.concluded = true;
         return;
     };
+    if !run.may_start() {
+        metrics::deferred(run.queue.as_str(), "breaker", 1);
+        core.give_back(&run, Release::Defer { due_at_ms: None }).await;
+        owned.concluded = true;
+        return;
+    }
     let started_at = core.clock.now();
     post.take_up(&run, started_at);
     let wait_ms = started_at.since(job.waits_from);

@@ -10,6 +10,7 @@ use metrics::{Unit, counter, describe_counter, describe_gauge, describe_histogra
 use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
 
 use crate::job::Priority;
+use crate::policy::breaker::State;
 use crate::policy::catalog::Catalog;
 use crate::policy::shedding::Rule;
 
@@ -141,7 +142,7 @@ pub const CATALOG: &[Metric] = &[
         "ganger_deferrals_total",
         Kind::Counter,
         "queue,reason",
-        "Returns that cost no attempt: drain, replace, pushback, lease, due_later",
+        "Returns that cost no attempt: drain, replace, pushback, lease, due_later, breaker, budget",
     ),
     metric("ganger_crashes_total", Kind::Counter, "queue", "Children, workers or nodes that died under a job"),
     metric(
@@ -200,6 +201,32 @@ pub const CATALOG: &[Metric] = &[
         Kind::Counter,
         "queue,found",
         "Looks without a wake-up; found=true means that a wake-up was lost",
+    ),
+    // Breakers.
+    metric(
+        "ganger_breaker_state",
+        Kind::Gauge,
+        "breaker,state",
+        "1 for the state that the breaker is in, 0 for the others: closed, half_open, open, forced_open",
+    ),
+    metric("ganger_breaker_held_jobs", Kind::Gauge, "breaker", "Jobs that are due and wait for the breaker"),
+    metric(
+        "ganger_breaker_transitions_total",
+        Kind::Counter,
+        "breaker,to",
+        "Changes of state that this node made or heard of, by the new state",
+    ),
+    metric(
+        "ganger_breaker_probes_total",
+        Kind::Counter,
+        "breaker,outcome",
+        "Probes: succeeded, failed, returned (nothing learnt), lapsed (nobody reported in time; counted by every node)",
+    ),
+    metric(
+        "ganger_breaker_stale_results_total",
+        Kind::Counter,
+        "breaker",
+        "Results that came after the breaker had changed, and changed nothing",
     ),
     // The stores.
     metric("ganger_ledger_up", Kind::Gauge, "", "1 while the ledger answers"),
@@ -278,7 +305,7 @@ pub fn start_at_zero(catalog: &Catalog) {
         ] {
             counter!(name, "queue" => queue.to_string()).absolute(0);
         }
-        for reason in ["drain", "replace", "pushback", "lease", "due_later"] {
+        for reason in ["drain", "replace", "pushback", "lease", "due_later", "breaker", "budget"] {
             counter!("ganger_deferrals_total", "queue" => queue.to_string(), "reason" => reason).absolute(0);
         }
         for rule in Rule::MEASURED.into_iter().chain([Rule::Manual]) {
@@ -327,6 +354,7 @@ const OWN_CLASSES: &[&str] = &[
     "bad_envelope",
     "output_too_large",
     "spawn_failed",
+    "unavailable",
     "review",
     "result_refused",
 ];
@@ -435,6 +463,59 @@ pub fn stale_result(queue: &str) {
 /// Counts a handler that had to be dropped.
 pub fn abandoned(queue: &str) {
     counter!("ganger_abandoned_runs_total", "queue" => queue.to_owned()).increment(1);
+}
+
+// === Breakers ===
+
+/// What a probe can come to.
+const PROBE_OUTCOMES: [&str; 4] = ["succeeded", "failed", "returned", "lapsed"];
+
+/// Sets the counters of a breaker to zero and shows its state.
+pub fn breaker_starts_at_zero(breaker: &str, state: &'static str) {
+    for to in State::NAMES {
+        counter!("ganger_breaker_transitions_total", "breaker" => breaker.to_owned(), "to" => to).absolute(0);
+    }
+    for outcome in PROBE_OUTCOMES {
+        counter!("ganger_breaker_probes_total", "breaker" => breaker.to_owned(), "outcome" => outcome).absolute(0);
+    }
+    counter!("ganger_breaker_stale_results_total", "breaker" => breaker.to_owned()).absolute(0);
+    breaker_state(breaker, state);
+    breaker_held_jobs(breaker, 0);
+}
+
+/// Shows the state of a breaker.
+pub fn breaker_state(breaker: &str, state: &str) {
+    for known in State::NAMES {
+        let is_it = f64::from(u8::from(known == state));
+        gauge!("ganger_breaker_state", "breaker" => breaker.to_owned(), "state" => known).set(is_it);
+    }
+}
+
+/// A breaker that is not configured any more is in no state and holds nothing.
+pub fn breaker_gone(breaker: &str) {
+    breaker_state(breaker, "");
+    breaker_held_jobs(breaker, 0);
+}
+
+/// Shows how many jobs wait for a breaker.
+#[expect(clippy::cast_precision_loss, reason = "counts far below 2^52")]
+pub fn breaker_held_jobs(breaker: &str, count: u64) {
+    gauge!("ganger_breaker_held_jobs", "breaker" => breaker.to_owned()).set(count as f64);
+}
+
+/// Counts a change of state.
+pub fn breaker_transition(breaker: &str, to: &'static str) {
+    counter!("ganger_breaker_transitions_total", "breaker" => breaker.to_owned(), "to" => to).increment(1);
+}
+
+/// Counts a probe by outcome: `succeeded`, `failed`, `returned`, `lapsed`.
+pub fn breaker_probe(breaker: &str, outcome: &'static str) {
+    counter!("ganger_breaker_probes_total", "breaker" => breaker.to_owned(), "outcome" => outcome).increment(1);
+}
+
+/// Counts a result of another generation.
+pub fn breaker_stale_result(breaker: &str) {
+    counter!("ganger_breaker_stale_results_total", "breaker" => breaker.to_owned()).increment(1);
 }
 
 // === Leases and workers ===

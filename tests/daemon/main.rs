@@ -31,6 +31,7 @@ macro_rules! on_both_footings {
 
 mod bad_input;
 mod bounds;
+mod breakers;
 mod control;
 mod crash;
 mod examples;
