@@ -49,3 +49,45 @@ pub(super) fn retry_budget(section: &Section<'_>) -> BudgetRules {
     section.finish();
     read
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::config::{Config, ConfigErrors, ConfigFile, Sources};
+    use crate::policy::breaker::Rules;
+    use crate::policy::budget::BudgetRules;
+
+    fn load(text: &str) -> Result<Config, ConfigErrors> {
+        let file = ConfigFile::Text { name: "test.toml".into(), text: text.into() };
+        Config::load(&Sources { files: vec![file], ..Sources::default() })
+    }
+
+    #[test]
+    fn the_default_file_says_what_the_rules_are_by_default() {
+        let config = load("").unwrap();
+        assert_eq!((config.breakers, config.retry_budget), (Rules::default(), BudgetRules::default()));
+    }
+
+    #[test]
+    fn absurd_numbers_are_told_with_their_key() {
+        for (text, key, bound) in [
+            ("breakers.failures = 0", "breakers.failures", "from 1"),
+            ("breakers.open_ms = -1", "breakers.open_ms", "from 1"),
+            ("breakers.open_ms = 700000", "breakers.open_ms", "above `open_ms_max` = 600000"),
+            ("breakers.open_multiplier = 0.5", "breakers.open_multiplier", "would shrink"),
+            ("breakers.open_multiplier = 11", "breakers.open_multiplier", "at most 10"),
+            ("breakers.probes = 4", "breakers.probes", "from 1 to 3"),
+            ("breakers.probe_ms_max = 0", "breakers.probe_ms_max", "from 1"),
+            ("breakers.slow_start_ms = 'soon'", "breakers.slow_start_ms", "a whole number"),
+            ("breakers.slow_call_share = 1.5", "breakers.slow_call_share", "at most 1"),
+            ("breakers.errors = []", "breakers.errors", "is empty"),
+            ("breakers.errors = ['no class']", "breakers.errors", "cannot be an error class"),
+            ("breakers.open_s = 60", "breakers.open_s", ""),
+            ("retry_budget.share = -0.1", "retry_budget.share", "above 0"),
+            ("retry_budget.floor = -1", "retry_budget.floor", "from 0"),
+        ] {
+            let told = load(text).unwrap_err().to_string();
+            assert!(told.starts_with(key) && told.contains(bound), "{text}: {told}");
+            assert_eq!(told.lines().count(), 1, "{text}: {told}");
+        }
+    }
+}

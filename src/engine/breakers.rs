@@ -19,7 +19,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use arc_swap::ArcSwap;
 use tokio::sync::{Notify, broadcast};
 
-use crate::broker::{Broker, Depth};
+use crate::broker::Broker;
 use crate::clock::Timestamp;
 use crate::job::{QueueName, Seq, TypeName};
 use crate::mutant::mutant;
@@ -169,10 +169,9 @@ impl Breakers {
         self.table.load().by_type.get(job_type).cloned().unwrap_or_default()
     }
 
-    /// Jobs that are due and wait in lanes of a queue that breakers hold: workers cannot help them.
-    pub(super) fn held(&self, depth: &Depth, nodes: usize) -> u64 {
-        let is_held = |lane: &TypeName| self.gates(lane).iter().any(|entry| entry.holds(nodes));
-        depth.lanes.iter().filter(|(lane, _)| is_held(lane)).map(|(_, count)| count).sum()
+    /// Whether a breaker lets nothing of a lane through but probes: workers cannot help its jobs.
+    pub(super) fn hold(&self, lane: &TypeName, nodes: usize) -> bool {
+        self.gates(lane).iter().any(|entry| entry.holds(nodes))
     }
 
     /// Shows how many jobs of all queues each breaker holds.

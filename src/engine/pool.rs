@@ -51,7 +51,8 @@ pub(super) async fn run(core: Arc<Core>, name: PoolName, stop: CancellationToken
         return stop.cancelled().await;
     };
     // Subscribed before the first look, so that no wake-up falls between.
-    let (mut wakes, mut opened, mut let_through) = (core.broker.wakes(), core.shedding.wakes(), core.breakers.wakes());
+    let (mut wakes, mut opened) = (core.broker.wakes(), core.shedding.wakes());
+    let mut let_through = core.breakers.wakes();
     let (mut session, mut phase, told) = (core.session.broker(), core.phase.clone(), core.roster.told(&name));
     let (sender, mut reports) = mpsc::channel(256);
     let crew = Crew::new(core.clone(), name, sender);

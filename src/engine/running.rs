@@ -137,7 +137,10 @@ impl Run {
 
     /// Its job goes to somebody else: whatever its handler still says but a result is void. True the first time.
     pub(super) fn give_away(&self) -> bool {
-        !self.given_away.swap(true, Ordering::AcqRel)
+        let is_first = !self.given_away.swap(true, Ordering::AcqRel);
+        // Nothing will be learnt from it any more, and a probe that is lost with it may be made anew.
+        drop(self.take_leaves());
+        is_first
     }
 
     /// Whether its job was given to somebody else.

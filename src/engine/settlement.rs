@@ -131,6 +131,13 @@ impl Core {
             return tracing::info!(job.id = %run.id, "The former handler of job {} has ended without a result", run.id);
         }
         let queue = run.queue.as_str();
+        let spared = breakers::conclude(self, run, &ran, facts.finished_at.since(facts.started_at));
+        if let Some(delay_ms) = spared {
+            metrics::deferred(queue, "breaker", 1);
+            tracing::info!(job.id = %run.id, job.type_ = %run.job_type,
+                "Job {} failed on what is known to be down, which costs it no attempt", run.id);
+            return self.put_off(run, job, facts, delay_ms).await;
+        }
         self.note_load(run, job, facts, &ran);
         let spared = breakers::conclude(self, run, &ran, facts.finished_at.since(facts.started_at));
         if let Some(delay_ms) = spared {

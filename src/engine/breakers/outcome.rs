@@ -44,7 +44,8 @@ pub(in crate::engine) fn conclude(core: &Core, run: &Run, ran: &Ran, took_ms: i6
 fn read<'a>(core: &Core, run: &Run, ran: &'a Ran) -> Said<'a> {
     let counts = |class: &str| core.breakers.shared.rules.load().counts(class);
     match (run.stopped(), ran) {
-        (Some(StopReason::LeaseLost | StopReason::Shutdown), Ran::Stopped) | (_, Ran::Crashed { .. }) => Said::Nothing,
+        (_, Ran::Crashed { .. }) => Said::Nothing,
+        (Some(reason), Ran::Stopped) if reason != StopReason::Deadline => Said::Nothing,
         (_, Ran::Stopped) if counts("timeout") => Said::Failed("timeout", None),
         (_, Ran::Deferred { retry_after_ms, .. }) => Said::Pushback(*retry_after_ms),
         (_, Ran::Failed { failure, envelope, .. }) if counts(&failure.class) => {
