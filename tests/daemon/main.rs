@@ -40,6 +40,7 @@ mod full_disk;
 mod handlers;
 mod idempotency;
 mod life;
+mod overload;
 mod recovery;
 mod retries;
 mod shedding;
