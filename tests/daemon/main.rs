@@ -43,3 +43,4 @@ mod recovery;
 mod retries;
 mod shutdown;
 mod startup;
+mod workers;
