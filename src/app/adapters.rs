@@ -11,7 +11,7 @@ use crate::broker::memory::MemoryBroker;
 use crate::broker::redis::{self, RedisBroker, RedisParams};
 use crate::clock::Clock;
 use crate::config::{Config, HandlersConfig, LedgerConfig};
-use crate::engine::Setup;
+use crate::engine::{Setup, StuckRules};
 use crate::handler::SharedHandler;
 use crate::handler::builtin::BuiltinHandler;
 use crate::handler::command::{CommandHandler, CommandParams};
@@ -140,7 +140,14 @@ pub(super) fn setup(config: &Config) -> Result<Setup, Failure> {
             handlers.insert(known.name.clone(), built);
         }
     }
-    Ok(Setup { health: config.health.clone(), ..Setup::new(config.catalog.clone(), handlers) })
+    let stuck = StuckRules { run_multiple: config.stuck.run_multiple, stalled_ms: ms(config.stuck.stalled_ms) };
+    let (shedding, health) = (config.shedding.clone(), config.health.clone());
+    Ok(Setup { stuck, shedding, health, ..Setup::new(config.catalog.clone(), handlers) })
+}
+
+/// Milliseconds of a checked configuration, signed.
+fn ms(value: u64) -> i64 {
+    i64::try_from(value).unwrap_or(i64::MAX)
 }
 
 fn handler(known: &JobType, client: &reqwest::Client, shared: HandlersConfig) -> Option<SharedHandler> {

@@ -224,6 +224,20 @@ pub struct LeaseView {
     pub claimed_at_ms: i64,
 }
 
+/// Where one entry stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Place {
+    /// The entry.
+    pub entry: EntryView,
+    /// When it becomes due (milliseconds since the epoch), if it has not entered its lane yet.
+    pub due_at_ms: Option<i64>,
+    /// How many entries of the lanes asked about would be claimed before it; `None` outside a lane. Entries of
+    /// other lanes with the very same score are left out.
+    pub ahead: Option<u64>,
+    /// The value of its `job_lock`, if one stands there.
+    pub lock: Option<String>,
+}
+
 /// One entry met by a scan.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Scanned {
@@ -244,6 +258,8 @@ pub struct Depth {
     pub ready: [u64; 5],
     /// The same entries by lane; lanes asked for only.
     pub lanes: Vec<(TypeName, u64)>,
+    /// The smallest score of each lane; lanes asked for only, and only those that hold something.
+    pub heads: Vec<(TypeName, i64)>,
     /// Entries due later.
     pub later: u64,
     /// Leases.
@@ -252,6 +268,26 @@ pub struct Depth {
     pub head_score: Option<i64>,
     /// Which pauses the broker has in force: the queue itself (`None`) and types.
     pub paused: Vec<Option<TypeName>>,
+}
+
+/// A small text that all nodes share.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Note {
+    /// What it is about.
+    pub name: String,
+    /// Higher with every write, and never one that was given before.
+    pub version: u64,
+    /// What it says.
+    pub text: String,
+}
+
+/// What became of a note that was to be written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Noted {
+    /// It stands there under this version.
+    Written(u64),
+    /// Somebody else wrote first: what stands there instead.
+    Differs(Option<Note>),
 }
 
 /// What the broker says of itself.
@@ -317,7 +353,7 @@ pub type Result<T> = std::result::Result<T, BrokerError>;
 
 /// The live queues.
 ///
-/// All steps but `identity`, `reset`, `advance` and `set_paused` fail with [`BrokerError::Epoch`] unless the
+/// All steps but `identity`, `reset`, `advance`, `set_paused` and those of notes fail with [`BrokerError::Epoch`] unless the
 /// broker is in the epoch that was last given to [`Broker::adopt`]. A broker behind a network refuses every
 /// step but `identity` as not ready until `adopt` has committed it to a server, and again whenever that server
 /// may have lost something.
@@ -378,6 +414,9 @@ pub trait Broker: Send + Sync + std::fmt::Debug {
     /// Entries by id; `None` for those that are not there.
     async fn inspect(&self, queue: &QueueName, ids: &[JobId]) -> Result<Vec<Option<EntryView>>>;
 
+    /// Where one entry stands among those of `lanes`; `None` if it is not there.
+    async fn place(&self, queue: &QueueName, id: &JobId, lanes: &[TypeName]) -> Result<Option<Place>>;
+
     /// Leased entries, at most `limit`, oldest deadline first.
     async fn leases(&self, queue: &QueueName, limit: usize) -> Result<Vec<EntryView>>;
 
@@ -389,6 +428,12 @@ pub trait Broker: Send + Sync + std::fmt::Debug {
         cursor: Option<String>,
         limit: usize,
     ) -> Result<(Vec<Scanned>, Option<String>)>;
+
+    /// All notes, in the order of their names. They belong to no epoch and no queue, and may be lost.
+    async fn notes(&self) -> Result<Vec<Note>>;
+
+    /// Writes a note if its version is still the `expected` one (`None`: if there is none), also when the broker is full.
+    async fn write_note(&self, name: &str, expected: Option<u64>, text: &str) -> Result<Noted>;
 
     /// Whether there is no room for new entries, by a figure at most a second old; local, no round trip. False
     /// when the figure is older: then nothing is known.

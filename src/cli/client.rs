@@ -76,6 +76,11 @@ impl Call {
         Self::new(Method::POST, path, false)
     }
 
+    /// Sets something.
+    pub(super) fn put(path: impl Into<String>) -> Self {
+        Self::new(Method::PUT, path, false)
+    }
+
     /// Deletes something.
     pub(super) fn delete(path: impl Into<String>) -> Self {
         Self::new(Method::DELETE, path, false)

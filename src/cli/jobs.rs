@@ -11,6 +11,7 @@ use serde_json::value::RawValue;
 use super::client::{Call, Client, ClientArgs, Reply, segment};
 use super::failure::{DONE, Failure, Outcome};
 use super::output::{self, Format, printable};
+use super::stuck;
 use super::submit::{label, read_payload};
 use super::waiting::JobBody;
 
@@ -31,6 +32,17 @@ enum Action {
     Show {
         /// The job.
         id: String,
+    },
+    /// Tell why a job does not run now.
+    Why {
+        /// The job.
+        id: String,
+    },
+    /// List jobs past their SLA or far past their usual run time, and queues that nobody works on.
+    Stuck {
+        /// The most jobs, 1 to 500.
+        #[arg(long, value_name = "N")]
+        limit: Option<u32>,
     },
     /// Start a new life of a job that failed, expired, was cancelled or is in review.
     Retry {
@@ -103,6 +115,8 @@ impl Args {
                 let reply = client.expect(&Call::get(path(&id, ""))).await?;
                 show(&reply, json)
             }
+            Action::Why { id } => stuck::why(&client, &id, json).await,
+            Action::Stuck { limit } => stuck::stuck(&client, limit, json).await,
             Action::Retry { id } => order(&client, &path(&id, "/retry"), Bytes::from_static(b"{}"), json).await,
             Action::Cancel { id } => order(&client, &path(&id, "/cancel"), Bytes::from_static(b"{}"), json).await,
             Action::Replay { id, payload } => {

@@ -16,6 +16,8 @@ mod ndjson;
 mod output;
 mod queues;
 mod serve;
+mod shedding;
+mod stuck;
 mod submit;
 mod types;
 mod verify_history;
@@ -47,12 +49,14 @@ enum Command {
     Serve(serve::Args),
     /// Submit one job, or a file of jobs with one JSON object a line.
     Submit(submit::Args),
-    /// List, show, retry, replay, cancel and delete jobs.
+    /// List, show, explain, retry, replay, cancel and delete jobs.
     Jobs(jobs::Args),
     /// List, pause, resume, drain and purge queues.
     Queues(queues::Args),
     /// List, pause and resume job types.
     Types(types::Args),
+    /// Show load shedding, and override its rules.
+    Shedding(shedding::Args),
     /// List, drain and replace workers.
     Workers(workers::Args),
     /// Ask a node whether it is healthy; for container checks.
@@ -105,6 +109,7 @@ async fn run(command: Command) -> i32 {
         Command::Jobs(args) => args.run().await,
         Command::Queues(args) => args.run().await,
         Command::Types(args) => args.run().await,
+        Command::Shedding(args) => args.run().await,
         Command::Workers(args) => args.run().await,
         Command::Health(args) => args.run().await,
         Command::Bench(args) => Box::pin(args.run()).await,
@@ -143,9 +148,14 @@ mod tests {
             "jobs list --queue plan --state failed --label a=b --all -o json",
             "jobs --server http://a:1 show x",
             "jobs replay x --payload @p.json",
+            "jobs why x",
+            "jobs stuck --limit 5",
             "queues drain plan --wait 5m --reason deploy",
             "queues purge plan --yes",
             "types pause x --by me",
+            "shedding show -o json",
+            "shedding set auto",
+            "shedding set 3 --by me",
             "workers list -o json",
             "workers drain exec-worker-3 --wait 5m",
             "workers replace node-a:exec-worker-3 --by me",
@@ -163,7 +173,13 @@ mod tests {
 
     #[test]
     fn contradictions_are_refused() {
-        for line in ["submit", "submit --ndjson a --payload {}", "submit noop --delay 30s --run-at x", "jobs show"] {
+        for line in [
+            "submit",
+            "submit --ndjson a --payload {}",
+            "submit noop --delay 30s --run-at x",
+            "jobs show",
+            "shedding set 6",
+        ] {
             let parsed = Cli::try_parse_from(std::iter::once("ganger").chain(line.split(' ')));
             assert_eq!(parsed.unwrap_err().exit_code(), 2, "{line}");
         }

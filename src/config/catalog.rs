@@ -4,17 +4,13 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use base64::Engine as _;
 
-use crate::job::{InvalidName, PoolName, Priority, QueueName, TypeName};
-use crate::policy::catalog::{
-    Builtin, Catalog, HandlerSpec, JobType, OnLate, Ordering, Pool, Queue, ScaleSignal, Secret,
-};
+use crate::job::{InvalidName, Priority, QueueName, TypeName};
+use crate::policy::catalog::{Builtin, Catalog, HandlerSpec, JobType, OnLate, Ordering, Queue, Secret};
 use crate::policy::retry::{Backoff, Jitter, RetryPolicy};
 
 use super::reader::{Section, one_of};
-use super::{ClassifyRule, DURATION_MS_MAX, health};
+use super::{ClassifyRule, DURATION_MS_MAX, pools};
 
-/// More workers than this in one pool of one node are a slip of the pen.
-const WORKERS_MAX: u64 = 10_000;
 /// More retries than this are an endless loop in disguise.
 const RETRIES_MAX: u64 = 1_000;
 /// The longest error class, in bytes: classes are metric labels.
@@ -31,7 +27,7 @@ pub(super) struct Catalogued {
 pub(super) fn read(root: &Section<'_>, servers: &BTreeSet<String>) -> Catalogued {
     let defaults = root.table("defaults");
     let queues = queues(root, &defaults.table("queue"));
-    let pools = pools(root, &defaults.table("pool"), &queues);
+    let pools = pools::read(root, &defaults.table("pool"), &queues);
     let mut classify = BTreeMap::new();
     let types = job_types(root, &defaults.table("job_type"), &queues, servers, &mut classify);
     defaults.finish();
@@ -39,7 +35,7 @@ pub(super) fn read(root: &Section<'_>, servers: &BTreeSet<String>) -> Catalogued
 }
 
 /// Checks the name of an entry; `None` after a problem was noted.
-fn named<T>(outer: &Section<'_>, name: &str, checked: Result<T, InvalidName>) -> Option<T> {
+pub(super) fn named<T>(outer: &Section<'_>, name: &str, checked: Result<T, InvalidName>) -> Option<T> {
     checked.map_err(|error| outer.problem(name, format!("the name {error}"))).ok()
 }
 
@@ -84,7 +80,7 @@ fn queue(section: &Section<'_>, name: QueueName) -> Queue {
 }
 
 /// The queue that a pool or a type names.
-fn queue_of(section: &Section<'_>, queues: &BTreeMap<QueueName, Queue>) -> Option<QueueName> {
+pub(super) fn queue_of(section: &Section<'_>, queues: &BTreeMap<QueueName, Queue>) -> Option<QueueName> {
     let expected = format!("the name of a queue: {}", one_of(queues.keys().map(QueueName::as_str)));
     let text = section.essential_text("queue", &expected);
     let known = queues.keys().find(|name| name.as_str() == text);
@@ -92,80 +88,6 @@ fn queue_of(section: &Section<'_>, queues: &BTreeMap<QueueName, Queue>) -> Optio
         section.problem("queue", format!("there is no queue {text:?}; expected {expected}"));
     }
     known.cloned()
-}
-
-fn pools(root: &Section<'_>, defaults: &Section<'_>, queues: &BTreeMap<QueueName, Queue>) -> BTreeMap<PoolName, Pool> {
-    pool(defaults, PoolName::stored("default"), QueueName::stored("default"));
-    defaults.finish();
-    let outer = root.table("pools");
-    let mut pools = BTreeMap::new();
-    for (name, section) in root.tables("pools") {
-        let section = section.with_fallback(defaults);
-        let queue = queue_of(&section, queues).unwrap_or_else(|| QueueName::stored("unknown"));
-        if let Some(name) = named(&outer, &name, PoolName::new(&name)) {
-            let pool = pool(&section, name.clone(), queue);
-            pools.insert(name, pool);
-        }
-        section.finish();
-    }
-    twins(&outer, &pools);
-    pools
-}
-
-/// Two pools with one prefix would give two workers the same name.
-fn twins(outer: &Section<'_>, pools: &BTreeMap<PoolName, Pool>) {
-    let mut seen: BTreeMap<&str, &PoolName> = BTreeMap::new();
-    for (name, pool) in pools {
-        if let Some(other) = seen.insert(&pool.worker_prefix, name) {
-            let prefix = &pool.worker_prefix;
-            outer.problem(name.as_str(), format!("its workers' prefix {prefix:?} is that of pool {other} too"));
-        }
-    }
-}
-
-fn pool(section: &Section<'_>, name: PoolName, queue: QueueName) -> Pool {
-    let min = section.integer("min", 1, WORKERS_MAX);
-    let max = section.integer("max", 1, WORKERS_MAX);
-    if min > max && section.is_sound(&["min", "max"]) {
-        section.problem("min", format!("is {min}, above `max` = {max}"));
-    }
-    let prefix = section.optional_text("worker_prefix").unwrap_or_else(|| {
-        let name = name.as_str();
-        name.strip_suffix('s').filter(|rest| !rest.is_empty()).unwrap_or(name).to_owned()
-    });
-    if let Err(error) = QueueName::new(&prefix) {
-        section.problem("worker_prefix", error.to_string());
-    }
-    let count = |number| usize::try_from(number).unwrap_or(usize::MAX);
-    Pool {
-        worker_type: section.optional_text("worker_type").unwrap_or_else(|| queue.as_str().to_owned()),
-        name,
-        queue,
-        worker_prefix: prefix,
-        min: count(min),
-        max: count(max),
-        scale_on: signals(section),
-        target_cpu: section.number("target_cpu", 0.0, 1.0),
-        target_memory: section.number("target_memory", 0.0, 1.0),
-        target_queue_depth: section.number("target_queue_depth", 0.0, 1_000_000.0),
-        limits: health::worker_limits(section),
-    }
-}
-
-fn signals(section: &Section<'_>) -> Vec<ScaleSignal> {
-    let known = [("cpu", ScaleSignal::Cpu), ("memory", ScaleSignal::Memory), ("queue_depth", ScaleSignal::QueueDepth)];
-    let mut signals = Vec::new();
-    for word in section.texts("scale_on") {
-        match known.iter().find(|(name, _)| *name == word) {
-            Some((_, signal)) if !signals.contains(signal) => signals.push(*signal),
-            Some(_) => {}
-            None => section.problem(
-                "scale_on",
-                format!("there is no signal {word:?}; expected {}", one_of(known.iter().map(|(name, _)| *name))),
-            ),
-        }
-    }
-    signals
 }
 
 fn job_types(

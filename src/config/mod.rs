@@ -6,10 +6,12 @@
 mod catalog;
 mod health;
 mod layers;
+mod pools;
 mod problem;
 mod reader;
 mod secret;
 mod sections;
+mod shedding;
 mod show;
 #[cfg(test)]
 mod tests;
@@ -22,7 +24,9 @@ use std::path::PathBuf;
 use crate::job::TypeName;
 use crate::policy::catalog::Catalog;
 use crate::policy::health::HealthRules;
+use crate::policy::scaling::Rules;
 
+pub use crate::policy::shedding::{Mode as SheddingMode, Settings as SheddingConfig};
 pub use layers::{ConfigFile, Flags, Sources, UrlCheck};
 pub use problem::{ConfigErrors, Problem};
 pub use secret::{SecretText, SecretUrl};
@@ -48,6 +52,8 @@ pub struct Config {
     pub ledger: LedgerConfig,
     /// Queues, pools and job types.
     pub catalog: Catalog,
+    /// How pools scale.
+    pub scaling: Rules,
     /// MCP servers by name.
     pub mcp_servers: BTreeMap<String, McpServer>,
     /// How MCP handlers turn error texts into classes, by job type, first match first.
@@ -66,6 +72,8 @@ pub struct Config {
     pub shedding: SheddingConfig,
     /// When a worker or the node counts as sick.
     pub health: HealthRules,
+    /// When stillness becomes a finding.
+    pub stuck: StuckConfig,
     /// How long finished jobs stay.
     pub retention: RetentionConfig,
     /// Patience at start.
@@ -193,34 +201,13 @@ pub struct BreakersConfig {
     pub open_ms: u64,
 }
 
-/// `[shedding]`
-#[derive(Debug, Clone, PartialEq)]
-pub struct SheddingConfig {
-    /// Who decides.
-    pub mode: SheddingMode,
-    /// Share of CPU, 0 to 1.
-    pub cpu: f64,
-    /// Share of memory, 0 to 1.
-    pub memory: f64,
-    /// Waiting jobs of one queue.
-    pub queue_depth: u64,
-    /// Share of failed runs, 0 to 1.
-    pub error_rate: f64,
-    /// 95th percentile of response time, in milliseconds.
-    pub response_time_p95_ms: u64,
-    /// The types that are refused first.
-    pub first: Vec<TypeName>,
-}
-
-/// `shedding.mode`
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum SheddingMode {
-    /// The rules decide.
-    Auto,
-    /// Nothing is refused.
-    Off,
-    /// A fixed level, 1 to 5.
-    Level(u8),
+/// `[stuck]`
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct StuckConfig {
+    /// Times the usual run time. Above 1.
+    pub run_multiple: f64,
+    /// Milliseconds without a claim.
+    pub stalled_ms: u64,
 }
 
 /// `[retention]`

@@ -134,7 +134,17 @@ impl<'a> Section<'a> {
     /// A number above `above`, at most `max`.
     pub(super) fn number(&self, name: &str, above: f64, max: f64) -> f64 {
         let expected = format!("a number above {above}, at most {max}");
-        let Some(found) = self.need(name, &expected) else { return max };
+        self.number_that(name, &expected, |number| number > above && number <= max).unwrap_or(max)
+    }
+
+    /// A number from 0 to `max`.
+    pub(super) fn number_from_zero(&self, name: &str, max: f64) -> f64 {
+        let expected = format!("a number from 0 to {max}");
+        self.number_that(name, &expected, |number| (0.0..=max).contains(&number)).unwrap_or(0.0)
+    }
+
+    fn number_that(&self, name: &str, expected: &str, fits: impl Fn(f64) -> bool) -> Option<f64> {
+        let found = self.need(name, expected)?;
         let number = match &found.value.kind {
             ValueKind::Float(number) => Some(*number),
             #[expect(clippy::cast_precision_loss, reason = "bounded far below 2^52 by every caller")]
@@ -142,10 +152,11 @@ impl<'a> Section<'a> {
             ValueKind::String(text) if is_text_only(found.value) => text.trim().parse().ok(),
             _ => None,
         };
-        number.filter(|number| *number > above && *number <= max).unwrap_or_else(|| {
-            self.wrong(&found, &expected);
-            max
-        })
+        let number = number.filter(|number| fits(*number));
+        if number.is_none() {
+            self.wrong(&found, expected);
+        }
+        number
     }
 
     /// Yes or no.

@@ -11,8 +11,8 @@ use super::secret::SecretUrl;
 use super::{
     ALLOW_WITHOUT_AUTH, AuthConfig, AuthToken, BreakersConfig, Config, DURATION_MS_MAX, Effective, HandlersConfig,
     LeaseConfig, LedgerConfig, LimitsConfig, LockConfig, LogFormat, LoggingConfig, McpServer, RedisConfig,
-    ResultCacheConfig, RetentionConfig, Role, ServerConfig, SheddingConfig, SheddingMode, ShutdownConfig,
-    StartupConfig, UrlCheck, catalog, health,
+    ResultCacheConfig, RetentionConfig, Role, ServerConfig, ShutdownConfig, StartupConfig, StuckConfig, UrlCheck,
+    catalog, health, pools, shedding,
 };
 
 /// A request, a payload or a result above this would not fit the daemon's memory beside others: 1 GiB.
@@ -25,8 +25,6 @@ const TOKEN_BYTES_MIN: usize = 16;
 const KEY_AGE_S_MIN: u64 = 86_400;
 /// Ten years, in seconds: as good as for ever.
 const AGE_S_MAX: u64 = 10 * 366 * 86_400;
-/// The highest level of shedding.
-const SHED_LEVEL_MAX: u8 = 5;
 
 /// Reads everything. `None` only where a problem was noted.
 pub(super) fn read(root: &Section<'_>, effective: Effective, check_redis_url: Option<UrlCheck>) -> Option<Config> {
@@ -41,13 +39,15 @@ pub(super) fn read(root: &Section<'_>, effective: Effective, check_redis_url: Op
     let data_dir = server.as_ref().map(|server| server.data_dir.clone()).unwrap_or_default();
     let ledger = ledger(&root.table("ledger"), &data_dir);
     footing(root, redis.as_ref(), ledger.as_ref());
-    let shedding = shedding(&root.table("shedding"), &catalogued.catalog.types.keys().collect());
+    let shedding = shedding::read(&root.table("shedding"), &catalogued.catalog.types.keys().collect());
+    let scaling = pools::scaling(&root.table("scaling"));
     let handlers = handlers(&root.table("handlers"));
     let health = health::read(&root.table("health"), handlers);
     let lease = lease(&root.table("lease"));
     let lock = lock(&root.table("lock"));
     let result_cache = result_cache(&root.table("result_cache"));
     let breakers = breakers(&root.table("breakers"));
+    let stuck = stuck(&root.table("stuck"));
     let retention = retention(&root.table("retention"));
     let startup = startup(&root.table("startup"));
     let shutdown = shutdown(&root.table("shutdown"));
@@ -56,6 +56,7 @@ pub(super) fn read(root: &Section<'_>, effective: Effective, check_redis_url: Op
     // Before anything that is missing ends the reading: all problems are reported together.
     root.finish();
     Some(Config {
+        scaling,
         shedding,
         health,
         handlers,
@@ -63,6 +64,7 @@ pub(super) fn read(root: &Section<'_>, effective: Effective, check_redis_url: Op
         lock,
         result_cache,
         breakers,
+        stuck,
         retention,
         startup,
         shutdown,
@@ -261,33 +263,10 @@ fn breakers(section: &Section<'_>) -> BreakersConfig {
     read
 }
 
-fn shedding(section: &Section<'_>, types: &BTreeSet<&TypeName>) -> SheddingConfig {
-    let word = section.word("mode");
-    let mode = match (word.as_str(), word.parse()) {
-        ("auto", _) => SheddingMode::Auto,
-        ("off", _) => SheddingMode::Off,
-        (_, Ok(level @ 1..=SHED_LEVEL_MAX)) => SheddingMode::Level(level),
-        _ => {
-            section
-                .problem("mode", format!("{word:?} is no mode; expected \"auto\", \"off\" or 1 to {SHED_LEVEL_MAX}"));
-            SheddingMode::Auto
-        }
-    };
-    let mut first = Vec::new();
-    for name in section.texts("first") {
-        match types.iter().find(|known| known.as_str() == name) {
-            Some(known) => first.push((*known).clone()),
-            None => section.problem("first", format!("there is no job type {name:?}")),
-        }
-    }
-    let read = SheddingConfig {
-        mode,
-        cpu: section.number("cpu", 0.0, 1.0),
-        memory: section.number("memory", 0.0, 1.0),
-        queue_depth: section.integer("queue_depth", 1, 1_000_000_000),
-        error_rate: section.number("error_rate", 0.0, 1.0),
-        response_time_p95_ms: section.integer("response_time_p95_ms", 1, DURATION_MS_MAX),
-        first,
+fn stuck(section: &Section<'_>) -> StuckConfig {
+    let read = StuckConfig {
+        run_multiple: section.number("run_multiple", 1.1, 1_000_000.0),
+        stalled_ms: section.integer("stalled_ms", 1_000, DURATION_MS_MAX),
     };
     section.finish();
     read

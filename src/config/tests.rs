@@ -218,6 +218,21 @@ fn bounds_are_held_and_named() {
     for (text, key, bound) in [
         ("pools.plan-workers.min = 11", "pools.plan-workers.min", "above `max` = 10"),
         ("pools.plan-workers.target_cpu = 1.5", "pools.plan-workers.target_cpu", "at most 1"),
+        ("pools.plan-workers.target_queue_depth = 0", "pools.plan-workers.target_queue_depth", "above 0"),
+        ("pools.plan-workers.target_cpu = 0", "pools.plan-workers.target_cpu", "above 0"),
+        ("pools.plan-workers.cpu_request = -0.5", "pools.plan-workers.cpu_request", "above 0"),
+        ("defaults.pool.memory_request_bytes = 0", "defaults.pool.memory_request_bytes", "from 1"),
+        ("defaults.pool.target_latency_ms = 0", "defaults.pool.target_latency_ms", "from 1"),
+        ("pools.plan-workers.scale_on = ['load']", "pools.plan-workers.scale_on", "\"latency\""),
+        ("scaling.tick_ms = 0", "scaling.tick_ms", "from 100"),
+        ("scaling.tolerance = -0.1", "scaling.tolerance", "above 0"),
+        ("scaling.down_window_ms = 0", "scaling.down_window_ms", "from 1000"),
+        ("scaling.down_window_ms = -300000", "scaling.down_window_ms", "from 1000"),
+        ("scaling.up_window_ms = 400000", "scaling.up_window_ms", "above `down_window_ms` = 300000"),
+        ("scaling.cpu_window_ms = 0", "scaling.cpu_window_ms", "from 1000"),
+        ("scaling.up_workers = 0", "scaling.up_workers", "from 1"),
+        ("scaling.down_period_ms = 0", "scaling.down_period_ms", "from 1000"),
+        ("scaling.cpu_headroom = 1.1", "scaling.cpu_headroom", "at most 1"),
         ("lease.ttl_ms = 20000", "lease.ttl_ms", "more than twice `renew_ms`"),
         ("queues.plan.priorities = 6", "queues.plan.priorities", "from 1 to 5"),
         (
@@ -239,6 +254,41 @@ fn bounds_are_held_and_named() {
             "job_types.plan_generation.handler.tool",
             "excludes `mode",
         ),
+    ] {
+        let told = problems(text);
+        assert!(told.starts_with(key) && told.contains(bound), "{text}: {told}");
+        assert_eq!(told.lines().count(), 1, "{text}: {told}");
+    }
+}
+
+#[test]
+fn a_rule_of_shedding_exits_below_where_it_enters() {
+    let defaults = Config::load(&Sources::default()).unwrap().shedding;
+    let rules = [defaults.cpu, defaults.memory, defaults.queue_depth, defaults.error_rate, defaults.response_time_p95];
+    let told = rules.map(|rule| (rule.enter, (rule.exit * 1e6).round() / 1e6, rule.samples, rule.dwell_ms));
+    let expected = [
+        (0.95, 0.85, 3, 30_000),
+        (0.9, 0.82, 1, 30_000),
+        (1_000.0, 800.0, 2, 30_000),
+        (0.2, 0.1, 2, 60_000),
+        (30_000.0, 20_000.0, 2, 60_000),
+    ];
+    assert_eq!(told, expected);
+    let lower = load("shedding = { queue_depth = 10, memory = 0.97 }").unwrap().shedding;
+    assert_eq!((lower.queue_depth.exit, lower.memory_critical), (8.0, 0.97));
+    for (text, key, bound) in [
+        ("shedding.cpu_exit = 0.95", "shedding.cpu_exit", "below `cpu` = 0.95"),
+        ("shedding = { queue_depth = 10, queue_depth_exit = 11 }", "shedding.queue_depth_exit", "below `queue_depth`"),
+        ("shedding.memory_exit = 0.99", "shedding.memory_exit", "below `memory`"),
+        ("shedding.error_rate_exit = 0.3", "shedding.error_rate_exit", "below `error_rate`"),
+        ("shedding.response_time_p95_exit_ms = 30000", "shedding.response_time_p95_exit_ms", "below"),
+        ("shedding.error_rate = 1.5", "shedding.error_rate", "at most 1"),
+        ("shedding.cpu = 0", "shedding.cpu", "above 0"),
+        ("shedding.cpu_exit = -0.1", "shedding.cpu_exit", "from 0 to 1"),
+        ("shedding.dwell_ms = -1", "shedding.dwell_ms", "from 0"),
+        ("shedding.step_up_ms = 0", "shedding.step_up_ms", "from 1"),
+        ("shedding.probe_share = 2", "shedding.probe_share", "from 0 to 1"),
+        ("shedding.mode = 6", "shedding.mode", "1 to 5"),
     ] {
         let told = problems(text);
         assert!(told.starts_with(key) && told.contains(bound), "{text}: {told}");

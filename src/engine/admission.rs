@@ -19,6 +19,7 @@ use crate::telemetry::metrics;
 
 use super::committer::{AcceptAnswer, Entry, Ticket};
 use super::core::Core;
+use super::shedding;
 use super::views::{Fate, Submitted};
 use super::{Refusal, Submit};
 
@@ -36,7 +37,8 @@ pub(super) async fn submit(core: &Core, submits: Vec<Submit>) -> Vec<Result<Subm
     if core.is_stopping() {
         return submits.iter().map(|_| Err(Refusal::Stopping)).collect();
     }
-    let checked: Vec<_> = submits.into_iter().map(|submit| check(core, submit, None)).collect();
+    let mut checked: Vec<_> = submits.into_iter().map(|submit| check(core, submit, None)).collect();
+    shedding::refuse(core, &mut checked).await;
     accept(core, checked).await
 }
 

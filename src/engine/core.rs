@@ -29,6 +29,7 @@ use crate::ledger::{Ledger, Retention};
 use crate::mutant::mutant;
 use crate::policy::catalog::Catalog;
 use crate::policy::health::HealthRules;
+use crate::policy::shedding;
 use crate::service::{Phase, watch};
 use crate::telemetry::metrics::ErrorClasses;
 
@@ -46,6 +47,8 @@ use super::running::Running;
 use super::session::Session;
 use super::settings::Settings;
 use super::settler::Ending;
+use super::shedding::Shedding;
+use super::stuck::{Stillness, StuckRules};
 use super::sweep::Sweep;
 use super::waiters::Waiters;
 
@@ -86,6 +89,10 @@ pub struct Setup {
     pub handlers: HashMap<TypeName, SharedHandler>,
     /// Label values for error classes.
     pub error_classes: ErrorClasses,
+    /// When stillness becomes a finding.
+    pub stuck: StuckRules,
+    /// When and how load is shed.
+    pub shedding: shedding::Settings,
     /// When a worker or the node counts as sick.
     pub health: HealthRules,
 }
@@ -94,14 +101,16 @@ impl Setup {
     /// A setup of these types and handlers; everything else as it is by default.
     #[must_use]
     pub fn new(catalog: Catalog, handlers: HashMap<TypeName, SharedHandler>) -> Self {
+        let stuck = StuckRules { run_multiple: 5.0, stalled_ms: 10_000 };
+        let (shedding, health) = (shedding::Settings::off(), HealthRules::default());
         let error_classes = ErrorClasses::of(&catalog);
-        Self { error_classes, catalog: Arc::new(catalog), handlers, health: HealthRules::default() }
+        Self { error_classes, catalog: Arc::new(catalog), handlers, stuck, shedding, health }
     }
 }
 
 /// Outcomes that may wait for the ledger before claims stop: enough for a group commit of every
 /// busy worker, small enough to hold in memory with their results.
-const UNSETTLED_MAX: usize = 1_000;
+pub(super) const UNSETTLED_MAX: usize = 1_000;
 
 /// Everything shared.
 #[derive(Debug)]
@@ -127,7 +136,9 @@ pub(super) struct Core {
     pub(super) figures: Figures,
     pub(super) growth: Growth,
     pub(super) settings: Settings,
+    pub(super) shedding: Shedding,
     pub(super) roster: Roster,
+    pub(super) stillness: Stillness,
     pub(super) health: Health,
     pub(super) membership: Membership,
     pub(super) leases: Leases,

@@ -208,7 +208,8 @@ impl Crew {
 
     /// Closes the inboxes of those who leave and whose replacements are up.
     fn release(&mut self) {
-        let waits = |worker: &Worker| worker.replaced_by.and_then(|by| self.workers.get(&by)).is_some_and(|by| !by.is_up);
+        let waits =
+            |worker: &Worker| worker.replaced_by.and_then(|by| self.workers.get(&by)).is_some_and(|by| !by.is_up);
         let leaving = self.workers.iter().filter(|(_, worker)| worker.is_leaving && !waits(worker));
         let free: Vec<usize> = leaving.map(|(number, _)| *number).collect();
         for number in free {

@@ -43,6 +43,9 @@ pub(super) async fn claim(core: &Core, queue: &QueueName, limit: usize) -> Resul
         let part = claim_lanes(core, queue, lanes, limit - claimed.claims.len()).await?;
         join(&mut claimed, part);
     }
+    if !claimed.claims.is_empty() {
+        core.stillness.end(queue);
+    }
     if claimed.claims.last().is_some_and(|claim| counter_of(claim.fence) > FENCES_MAX && !mutant!(fences_never_anew)) {
         core.session.fences_run_out();
     }

@@ -4,11 +4,13 @@ use std::collections::HashMap;
 use std::sync::Mutex;
 
 use crate::clock::Timestamp;
-use crate::job::{PoolName, QueueName};
+use crate::job::{PoolName, QueueName, TypeName};
 use crate::policy::catalog::Catalog;
 use crate::policy::window::Window;
 use crate::service::lock;
 use crate::telemetry::metrics;
+
+use super::running::Run;
 
 /// The windows.
 #[derive(Debug, Default)]
@@ -21,6 +23,7 @@ pub(super) struct Figures {
 struct Windows {
     all: Window,
     queues: HashMap<QueueName, Window>,
+    types: HashMap<TypeName, Window>,
     pools: HashMap<PoolName, Window>,
 }
 
@@ -31,11 +34,26 @@ impl Figures {
     }
 
     /// Notes a finished run.
-    pub(super) fn ran(&self, queue: &QueueName, pool: &PoolName, ms: i64, failed: bool, now: Timestamp) {
+    pub(super) fn ran(&self, run: &Run, pool: &PoolName, ms: i64, failed: bool, now: Timestamp) {
         let mut runs = lock(&self.runs);
         runs.all.record(now, ms, failed);
-        runs.queues.entry(queue.clone()).or_default().record(now, ms, failed);
+        runs.queues.entry(run.queue.clone()).or_default().record(now, ms, failed);
+        runs.types.entry(run.job_type.clone()).or_default().record(now, ms, failed);
         runs.pools.entry(pool.clone()).or_default().record(now, ms, failed);
+    }
+
+    /// Runs of a queue that finish a second on this node; `None` when none did in the last minute.
+    pub(super) fn queue_rate(&self, queue: &QueueName, now: Timestamp) -> Option<f64> {
+        let rate = lock(&self.runs).queues.get(queue).map(|window| window.rate(now));
+        rate.filter(|rate| *rate > 0.0)
+    }
+
+    /// What 95 % of a type's runs stayed below in the last five minutes, in milliseconds; `None` with fewer than
+    /// `samples`.
+    pub(super) fn usual_run_ms(&self, name: &TypeName, samples: u64, now: Timestamp) -> Option<f64> {
+        let runs = lock(&self.runs);
+        let window = runs.types.get(name).filter(|window| window.count(now) >= samples)?;
+        window.quantile_ms(0.95, now)
     }
 
     /// Shows everything.

@@ -32,6 +32,10 @@ pub(super) fn lanes(core: &Core, setup: &Setup, queue: &QueueName) -> Lanes {
 }
 
 /// What is known of a lane now.
-pub(super) fn facts(_core: &Core, setup: &Setup, known: &JobType) -> LaneFacts {
-    LaneFacts { can_run: setup.handlers.contains_key(&known.name), breakers: Vec::new(), shed: None }
+pub(super) fn facts(core: &Core, setup: &Setup, known: &JobType) -> LaneFacts {
+    LaneFacts {
+        can_run: setup.handlers.contains_key(&known.name),
+        breakers: Vec::new(),
+        shed: core.shedding.lane(known),
+    }
 }

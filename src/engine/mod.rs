@@ -30,11 +30,14 @@ mod session;
 mod settings;
 mod settlement;
 mod settler;
+mod shedding;
+mod stuck;
 mod submit;
 mod sweep;
 mod upkeep;
 mod views;
 mod waiters;
+mod why;
 mod worker;
 mod workers;
 
@@ -55,6 +58,8 @@ use crate::host::Host;
 use crate::job::{JobId, JobIds, PoolName, QueueName, Seq};
 use crate::ledger::{JobFilter, Ledger, Scope};
 use crate::policy::catalog::Catalog;
+use crate::policy::shedding::Mode;
+use crate::policy::why::Explanation;
 use crate::service::{Phase, Supervisor, lock};
 use crate::telemetry::metrics;
 
@@ -64,9 +69,14 @@ pub use admission::TIMEOUT_MS_MAX;
 pub use core::{EngineParams, Setup};
 pub use health::HealthView;
 pub use refusal::Refusal;
+pub use shedding::{NodeShedding, QueueShedding, RuleShedding, SheddingView};
+pub use stuck::StuckRules;
 pub use submit::Submit;
+pub use views::{
+    Drained, Fate, JobPage, JobView, QueueView, Readiness, StuckJob, StuckKind, StuckQueue, StuckView, Submitted,
+    TypeView,
+};
 pub use workers::{Ordered, WorkerOrder, WorkerState, WorkerView};
-pub use views::{Drained, Fate, JobPage, JobView, QueueView, Readiness, Submitted, TypeView};
 
 /// Tickets, orders and endings that may wait between two steps: about one second of work at full
 /// speed would be more than memory should hold, a few batches are enough to keep every step busy.
@@ -125,6 +135,7 @@ impl Engine {
         let (endings, ended) = mpsc::channel(QUEUE_MAX);
         let (accepters, settlers) = params.committers;
         let core = Arc::new(Core {
+            shedding: shedding::Shedding::new(&setup.shedding),
             membership: membership::Membership::new(params.node.clone(), clock.now()),
             leases: leases::Leases::default(),
             sweep: sweep::Sweep::default(),
@@ -150,6 +161,7 @@ impl Engine {
             growth: retention::Growth::default(),
             settings: settings::Settings::default(),
             roster: roster::Roster::default(),
+            stillness: stuck::Stillness::default(),
             health: health::Health::default(),
             phase: supervisor.phase(),
         });
@@ -180,8 +192,10 @@ impl Engine {
         engine.service("health", health::run);
         engine.service("sweep", sweep::run);
         engine.service("late-jobs", upkeep::late_jobs);
+        engine.service("stuck", stuck::run);
         engine.service("retention", retention::run);
         engine.service("sampler", upkeep::samples);
+        engine.service("shedding", shedding::run);
         engine.start_pools();
         engine
     }
@@ -218,6 +232,7 @@ impl Engine {
             self.core.session.broker_failed(&error);
         }
         self.core.setup.store(Arc::new(setup));
+        shedding::apply(&self.core);
         self.start_pools();
     }
 
@@ -309,6 +324,16 @@ impl Engine {
         control::delete(&self.core, id).await
     }
 
+    /// A job, and why it does not run now.
+    pub async fn why(&self, id: &JobId) -> Result<(JobView, Explanation)> {
+        why::why(&self.core, id).await
+    }
+
+    /// What is stuck: at most `limit` jobs, each with why, and queues.
+    pub async fn stuck(&self, limit: usize) -> Result<StuckView> {
+        stuck::list(&self.core, limit).await
+    }
+
     /// All queues.
     pub async fn queues(&self) -> Result<Vec<QueueView>> {
         queries::queues(&self.core).await
@@ -337,6 +362,17 @@ impl Engine {
     /// Cancels all waiting jobs of a queue; answers how many.
     pub async fn purge(&self, queue: &QueueName, by: &str) -> Result<u64> {
         control::purge(&self.core, queue, by).await
+    }
+
+    /// Load shedding: who decides, the levels and rules of all nodes.
+    #[must_use]
+    pub fn shedding(&self) -> SheddingView {
+        shedding::view(&self.core)
+    }
+
+    /// Sets who decides about load shedding, on all nodes; durable before it returns.
+    pub async fn set_shedding(&self, mode: Mode, by: &str) -> Result<SheddingView> {
+        shedding::set(&self.core, mode, by).await
     }
 
     /// The workers of all nodes: this one's as they are, the others' as they last told (5 s ago at most).

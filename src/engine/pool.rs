@@ -52,7 +52,7 @@ pub(super) async fn run(core: Arc<Core>, name: PoolName, stop: CancellationToken
         return stop.cancelled().await;
     };
     // Subscribed before the first look, so that no wake-up falls between.
-    let mut wakes = core.broker.wakes();
+    let (mut wakes, mut opened) = (core.broker.wakes(), core.shedding.wakes());
     let (mut session, mut phase, told) = (core.session.broker(), core.phase.clone(), core.roster.told(&name));
     let (sender, mut reports) = mpsc::channel(256);
     let crew = Crew::new(core.clone(), name, sender);
@@ -73,6 +73,7 @@ pub(super) async fn run(core: Arc<Core>, name: PoolName, stop: CancellationToken
             }
             ended = pool.crew.ended() => pool.crew.bury(&ended),
             () = woken(&mut wakes, &pool.queue) => pool.ask(),
+            () = woken(&mut opened, &pool.queue) => pool.ask(),
             () = session.changed() => pool.ask(),
             () = phase.changed() => pool.ask(),
             () = told.notified() => {

@@ -27,6 +27,11 @@ pub(super) async fn job(core: &Core, id: &JobId) -> Result<JobView> {
     views.into_iter().next().ok_or_else(|| Refusal::NotFound { what: "job", name: id.to_string(), known: None })
 }
 
+/// Jobs by id; unknown ones are left out.
+pub(super) async fn by_ids(core: &Core, ids: &[JobId]) -> Result<Vec<JobView>> {
+    Ok(overlay(core, core.ledger.jobs(ids).await?).await)
+}
+
 /// One job once it is at rest, or as it is when patience runs out or the node leaves.
 pub(super) async fn wait(core: &Core, id: &JobId, patience: Duration) -> Result<JobView> {
     let waiting = core.waiters.register(id);
@@ -155,7 +160,8 @@ pub(super) async fn queues(core: &Core) -> Result<Vec<QueueView>> {
     for queue in core.catalog().queues.values() {
         let depth = depth(core, &queue.name).await;
         let pause = pause_of(&pauses, &Scope::Queue(queue.name.clone()));
-        views.push(QueueView { queue: queue.clone(), depth, pause });
+        let shed_level = core.shedding.standing().level(&queue.name);
+        views.push(QueueView { queue: queue.clone(), depth, pause, shed_level });
     }
     Ok(views)
 }

@@ -1,7 +1,7 @@
 //! Why the engine says no. Nothing that is refused is ever half done.
 
 use crate::broker::BrokerError;
-use crate::job::{JobId, State};
+use crate::job::{JobId, QueueName, State};
 use crate::ledger::LedgerError;
 
 /// A request that was not carried out.
@@ -90,6 +90,18 @@ pub enum Refusal {
     /// The broker has no room for more waiting jobs.
     #[error("{0}")]
     BrokerFull(String),
+    /// There is too much load for jobs like this.
+    #[error("queue {queue} sheds jobs like this at level {level}, because of the rule {rule}; try again later")]
+    Shed {
+        /// Which rule.
+        rule: &'static str,
+        /// The level in force.
+        level: u8,
+        /// The queue.
+        queue: QueueName,
+        /// When another try makes sense, in seconds.
+        retry_after_s: u32,
+    },
     /// The node is about to stop.
     #[error("this node is stopping and accepts no more jobs; ask another one")]
     Stopping,

@@ -7,12 +7,15 @@ use crate::job::NodeId;
 
 use super::core::Core;
 use super::membership::Status;
+use super::shedding::{self, NodeShedding};
 use super::workers::{self, WorkerView};
 
 /// One node's own story. Members that an older node does not send are empty.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub(super) struct Report {
+    /// What it sheds.
+    pub(super) shedding: NodeShedding,
     /// Its workers.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(super) workers: Vec<WorkerView>,
@@ -29,7 +32,7 @@ pub(super) struct Reported {
 
 /// This node's report as of now.
 pub(super) fn own(core: &Core) -> Report {
-    Report { workers: workers::to_tell(core) }
+    Report { shedding: shedding::own(core), workers: workers::to_tell(core) }
 }
 
 /// The reports of all living nodes, this one's first and fresh.

@@ -6,11 +6,12 @@ use std::sync::{Arc, Mutex};
 
 use tokio::sync::Notify;
 
-use crate::job::PoolName;
-use crate::policy::catalog;
+use crate::job::{PoolName, QueueName};
+use crate::policy::catalog::{self, Catalog};
+use crate::policy::why::Crew;
 use crate::service::{lock, watch};
 
-use super::post::Post;
+use super::post::{Look, Post};
 use super::workers::Order;
 
 /// Orders that may wait for one pool; a crew takes them within moments.
@@ -100,6 +101,21 @@ impl Roster {
     /// Every worker of this node, by pool.
     pub(super) fn posts(&self) -> Vec<Arc<Post>> {
         lock(&self.pools).values().flat_map(|desk| desk.posts.iter().cloned()).collect()
+    }
+
+    /// Those who serve a queue, by what they do.
+    pub(super) fn crew(&self, catalog: &Catalog, queue: &QueueName) -> Crew {
+        let pools = lock(&self.pools);
+        let serves = |name: &PoolName| catalog.pools.get(name).is_some_and(|pool| pool.queue == *queue);
+        let mut crew = Crew::default();
+        for post in pools.iter().filter(|(name, _)| serves(name)).flat_map(|(_, desk)| &desk.posts) {
+            match post.look() {
+                Look { leaving: Some(_), .. } => crew.leaving += 1,
+                Look { run: Some(_), .. } => crew.busy += 1,
+                _ => crew.idle += 1,
+            }
+        }
+        crew
     }
 
     /// Tells those who wait for somebody to come or go.

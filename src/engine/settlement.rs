@@ -20,6 +20,7 @@ use super::committer::Ticket;
 use super::core::Core;
 use super::running::{Run, StopReason};
 use super::settler::Ending;
+use super::shedding::Ended;
 
 /// Results that the broker keeps for the runbook's `job_result`; larger ones only the ledger has.
 const BROKER_RESULT_BYTES_MAX: usize = 16 * 1024;
@@ -129,6 +130,7 @@ impl Core {
             return tracing::info!(job.id = %run.id, "The former handler of job {} has ended without a result", run.id);
         }
         let queue = run.queue.as_str();
+        self.note_load(run, job, facts, &ran);
         let judged = match (run.stopped(), ran) {
             (Some(StopReason::LeaseLost), Ran::Stopped) => {
                 metrics::lease_lost(queue);
@@ -171,6 +173,20 @@ impl Core {
             (_, Ran::Returned { result, envelope }) => self.judge(run, result, *envelope),
         };
         self.record(run, job, facts, judged).await;
+    }
+
+    /// What a run says of load.
+    fn note_load(&self, run: &Run, job: &Job, facts: &RunFacts, ran: &Ran) {
+        let setup = self.setup.load();
+        let Some(known) = setup.catalog.types.get(&run.job_type) else { return };
+        let timed_out = matches!(ran, Ran::Stopped) && run.stopped() == Some(StopReason::Deadline);
+        let ended = Ended {
+            known,
+            is_first: job.counters.attempts == 0,
+            waits_from: job.waits_from,
+            finished_at: facts.finished_at,
+        };
+        self.shedding.ended(&ended, ran, timed_out);
     }
 
     /// When what waits for `delay_ms` from now on is due: on the broker's clock, which decides it, so that the

@@ -1,9 +1,11 @@
 //! What the engine shows: the ledger's rows with the broker's leases laid over them.
 
 use crate::broker::{Depth, LeaseView};
-use crate::job::{Counters, Fence, Job, JobId, Seq, State};
+use crate::clock::Timestamp;
+use crate::job::{Counters, Fence, Job, JobId, QueueName, Seq, State};
 use crate::ledger::Pause;
 use crate::policy::catalog::{JobType, Queue};
+use crate::policy::why::Explanation;
 
 /// A job as the API shows it.
 #[derive(Debug, Clone, PartialEq)]
@@ -60,6 +62,8 @@ pub struct QueueView {
     pub depth: Option<Depth>,
     /// Who paused it and why.
     pub pause: Option<Pause>,
+    /// The level of load shedding in force here, 0 to 5.
+    pub shed_level: u8,
 }
 
 /// A job type as the API shows it.
@@ -73,6 +77,56 @@ pub struct TypeView {
     pub ready: Option<u64>,
     /// Whether this build can run it.
     pub runnable: bool,
+}
+
+/// What is stuck.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct StuckView {
+    /// Jobs, by queue.
+    pub jobs: Vec<StuckJob>,
+    /// Queues with work that nobody takes.
+    pub queues: Vec<StuckQueue>,
+    /// Whether there are more jobs.
+    pub more: bool,
+}
+
+/// A job that is stuck.
+#[derive(Debug, Clone, PartialEq)]
+pub struct StuckJob {
+    /// The job.
+    pub job: JobView,
+    /// How it is stuck.
+    pub kind: StuckKind,
+    /// What stands against it.
+    pub why: Explanation,
+}
+
+/// How a job is stuck.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum StuckKind {
+    /// Its SLA has passed and it is not done.
+    PastSla {
+        /// The SLA.
+        sla_ms: u64,
+    },
+    /// It runs far longer than its type usually does.
+    LongRun {
+        /// How long it has run.
+        ran_ms: f64,
+        /// What 95 % of the type's runs of the last five minutes stayed below.
+        usual_ms: f64,
+    },
+}
+
+/// A queue with work, idle workers (or none at all), and no claims.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StuckQueue {
+    /// The queue.
+    pub name: QueueName,
+    /// Jobs that may run.
+    pub ready: u64,
+    /// Since when nobody took any.
+    pub since: Timestamp,
 }
 
 /// What a queue drain came to.

@@ -121,7 +121,7 @@ async fn run(core: &Core, post: &Post, assignment: Assignment) {
     let finished_at = core.clock.now();
     let run_ms = finished_at.since(started_at);
     metrics::ran(run.queue.as_str(), run.job_type.as_str(), seconds(run_ms));
-    core.figures.ran(&run.queue, &post.pool, run_ms, !matches!(ran, Ran::Returned { .. }), finished_at);
+    core.figures.ran(&run, &post.pool, run_ms, !matches!(ran, Ran::Returned { .. }), finished_at);
     let went_well = says_of_worker(&ran, was_dropped, run.stopped());
     core.health.ran(went_well.filter(|_| !run.is_given_away()));
     let facts = RunFacts { worker: post.name.clone(), started_at, finished_at, timeout_ms, counters, redelivered };

@@ -369,4 +369,3 @@ async fn obey_letters(core: &Core) {
         core.membership.speak();
     }
 }
-

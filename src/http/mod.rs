@@ -15,7 +15,9 @@ mod probes;
 mod problem;
 mod queues;
 mod serve;
+mod shedding;
 mod submit;
+mod why;
 mod wire;
 mod workers;
 
@@ -98,7 +100,9 @@ pub fn router(state: ApiState) -> Router {
     Router::new()
         .route("/v1/jobs", get(jobs::list).post(jobs::submit))
         .route("/v1/jobs/batch", post(batch::submit))
+        .route("/v1/jobs/stuck", get(why::stuck))
         .route("/v1/jobs/{id}", get(jobs::show).delete(jobs::delete))
+        .route("/v1/jobs/{id}/why", get(why::why))
         .route("/v1/jobs/{id}/cancel", post(jobs::cancel))
         .route("/v1/jobs/{id}/retry", post(jobs::retry))
         .route("/v1/jobs/{id}/replay", post(jobs::replay))
@@ -112,6 +116,7 @@ pub fn router(state: ApiState) -> Router {
         .route("/v1/types/{name}", get(queues::show_type))
         .route("/v1/types/{name}/pause", post(queues::pause_type))
         .route("/v1/types/{name}/resume", post(queues::resume_type))
+        .route("/v1/shedding", get(shedding::show).put(shedding::set))
         .route("/v1/workers", get(workers::list))
         .route("/v1/workers/{name}", get(workers::show))
         .route("/v1/workers/{name}/drain", post(workers::drain))

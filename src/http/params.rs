@@ -122,7 +122,7 @@ pub(super) fn page(query: Option<&str>) -> Result<PageQuery, Problem> {
             "type" => once(&name, &mut filter.job_type, TypeName::new(&value).map_err(|e| bad(&e.to_string()))?)?,
             "state" => once(&name, &mut filter.state, state(&value)?)?,
             "error_class" => once(&name, &mut filter.error_class, value)?,
-            "limit" => once(&name, &mut limit, page_size(&value)?)?,
+            "limit" => once(&name, &mut limit, page_size(&value, PAGE_MAX)?)?,
             "cursor" => once(&name, &mut before, cursor(&value)?)?,
             label if label.len() > 6 && label.starts_with("label.") => {
                 let pair = (label["label.".len()..].to_owned(), value);
@@ -150,9 +150,21 @@ fn state(value: &str) -> Result<State, Problem> {
     })
 }
 
-fn page_size(value: &str) -> Result<u32, Problem> {
-    let size = value.parse().ok().filter(|size| (1..=PAGE_MAX).contains(size));
-    size.ok_or_else(|| Problem::bad_field("limit", &format!("is {value:?}; must be 1 to {PAGE_MAX}")))
+fn page_size(value: &str, max: u32) -> Result<u32, Problem> {
+    let size = value.parse().ok().filter(|size| (1..=max).contains(size));
+    size.ok_or_else(|| Problem::bad_field("limit", &format!("is {value:?}; must be 1 to {max}")))
+}
+
+/// The `limit` of a call that takes nothing else.
+pub(super) fn limit(query: Option<&str>, default: u32, max: u32) -> Result<u32, Problem> {
+    let mut limit = None;
+    for (name, value) in pairs(query) {
+        if name != "limit" {
+            return Err(unknown(&name, "limit"));
+        }
+        once("limit", &mut limit, page_size(&value, max)?)?;
+    }
+    Ok(limit.unwrap_or(default))
 }
 
 /// A cursor is the last life of the page before, with a letter in front so that nobody counts with it.

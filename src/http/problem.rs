@@ -145,6 +145,14 @@ impl From<Refusal> for Problem {
             Refusal::BrokerFull(_) => {
                 Self::unavailable("broker_full", "The broker is full", detail).retry_after(RETRY_FULL_S)
             }
+            Refusal::Shed { rule, level, queue, retry_after_s } => {
+                Self::unavailable("shed", "There is too much load for jobs like this", detail)
+                    .with("rule", rule)
+                    .with("level", level)
+                    .with("queue", queue.as_str())
+                    .with("retry_after_s", retry_after_s)
+                    .retry_after(retry_after_s)
+            }
             Refusal::Stopping => Self::unavailable("stopping", "The node is stopping", detail),
         }
     }
@@ -213,7 +221,7 @@ pub(super) fn from_panic(panic: Box<dyn Any + Send + 'static>) -> Response {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::job::{JobId, State};
+    use crate::job::{JobId, QueueName, State};
 
     fn wire(problem: &Problem) -> Value {
         serde_json::to_value(problem).unwrap()
@@ -267,6 +275,7 @@ mod tests {
             (Refusal::LedgerUnavailable { reason: "x".into(), unknown: false, id: None }, 503, "ledger_unavailable"),
             (Refusal::BrokerUnavailable("x".into()), 503, "broker_unavailable"),
             (Refusal::BrokerFull("x".into()), 503, "broker_full"),
+            (Refusal::Shed { rule: "cpu", level: 1, queue: QueueName::stored("q"), retry_after_s: 7 }, 503, "shed"),
             (Refusal::Stopping, 503, "stopping"),
         ];
         for (refusal, status, code) in table {

@@ -149,7 +149,7 @@ impl Serialize for Raw<'_> {
 
 /// A time in RFC 3339.
 #[derive(Clone, Copy)]
-struct Time(Timestamp);
+pub(super) struct Time(pub(super) Timestamp);
 
 impl Serialize for Time {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
@@ -183,6 +183,7 @@ pub(super) struct QueueBody<'a> {
     scheduled: Option<u64>,
     running: Option<u64>,
     paused: Option<PauseBody<'a>>,
+    shed_level: u8,
     /// The deadline of the job that is next.
     next_deadline: Option<Time>,
 }
@@ -203,6 +204,7 @@ impl<'a> QueueBody<'a> {
             scheduled: depth.map(|depth| depth.later),
             running: depth.map(|depth| depth.leased),
             paused: view.pause.as_ref().map(PauseBody::of),
+            shed_level: view.shed_level,
             next_deadline: depth.and_then(|depth| depth.head_score).map(|score| Time(Timestamp(score))),
         }
     }

@@ -127,14 +127,14 @@ fn a_queue_shows_its_depth_by_name_and_nulls_without_a_broker() {
         reason: "deploy".to_owned(),
         since: Timestamp(0),
     };
-    let mut view = QueueView { queue, depth: Some(depth), pause: Some(pause) };
+    let mut view = QueueView { queue, depth: Some(depth), pause: Some(pause), shed_level: 2 };
     assert_eq!(
         serde_json::to_string(&QueueBody::of(&view)).unwrap(),
         concat!(
             r#"{"name":"locator","priorities":3,"sla_ms":4000,"ordering":"deadline","#,
             r#""depth":{"critical":1,"high":0,"normal":2},"ready":3,"scheduled":4,"running":5,"#,
             r#""paused":{"by":"oncall","reason":"deploy","since":"1970-01-01T00:00:00.000Z"},"#,
-            r#""next_deadline":"1970-01-01T00:00:00.007Z"}"#,
+            r#""shed_level":2,"next_deadline":"1970-01-01T00:00:00.007Z"}"#,
         )
     );
     view.depth = None;

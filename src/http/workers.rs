@@ -122,14 +122,7 @@ pub(super) async fn replace(
     order(&api, WorkerOrder::Replace, name, caller, &uri, request).await
 }
 
-async fn order(
-    api: &Api,
-    what: WorkerOrder,
-    name: String,
-    caller: Caller,
-    uri: &Uri,
-    request: Request,
-) -> Answer {
+async fn order(api: &Api, what: WorkerOrder, name: String, caller: Caller, uri: &Uri, request: Request) -> Answer {
     // Who is meant is settled before the body is read, so that a wrong name is what a caller hears of first.
     api.engine.worker(&name)?;
     let asked = params::wait(uri.query())?;

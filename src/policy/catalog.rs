@@ -71,6 +71,12 @@ pub struct Pool {
     pub target_queue_depth: f64,
     /// What it allows each worker.
     pub limits: WorkerLimits,
+    /// The wait that [`ScaleSignal::Latency`] aims at, in milliseconds.
+    pub target_latency_ms: u64,
+    /// What one worker's work is expected to use, in cores: 100 % of `target_cpu`.
+    pub cpu_request: f64,
+    /// What one worker's work is expected to use, in bytes: 100 % of `target_memory`.
+    pub memory_request_bytes: u64,
 }
 
 /// A signal that a pool scales on.
@@ -82,6 +88,8 @@ pub enum ScaleSignal {
     Memory,
     /// Jobs that wait.
     QueueDepth,
+    /// Arrivals, run times and the wait aimed at.
+    Latency,
 }
 
 /// One job type.

@@ -29,6 +29,21 @@ pub fn score(queue: &Queue, priority: Priority, due: Timestamp) -> i64 {
     }
 }
 
+/// How long the job of this virtual deadline has waited at least at `now_ms`, in milliseconds, when jobs of these
+/// priorities wait (`ready` counts them; index 0 is priority 1): its priority cannot be read off its deadline.
+#[must_use]
+pub fn least_wait_ms(queue: &Queue, score: i64, ready: &[u64; 5], now_ms: i64) -> i64 {
+    let slack_ms = match queue.ordering {
+        Ordering::Deadline => {
+            let present = ready.iter().position(|count| *count > 0).unwrap_or(0);
+            queue.slack_ms[present]
+        }
+        // The distance between priorities is far larger than any age.
+        Ordering::Strict => STRICT_STEP_MS * ((score - now_ms + STRICT_STEP_MS / 2) / STRICT_STEP_MS),
+    };
+    (now_ms - (score - slack_ms)).max(0)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -47,6 +62,23 @@ mod tests {
 
     fn arrivals() -> impl Strategy<Value = Vec<(i64, u64)>> {
         prop::collection::vec((1_700_000_000_000_i64..1_700_000_060_000, 1_u64..=5), 2..80)
+    }
+
+    #[test]
+    fn a_wait_is_never_overstated_and_exact_where_one_priority_waits() {
+        let (due, now) = (1_700_000_000_000, 1_700_000_007_000);
+        for ordering in [Ordering::Deadline, Ordering::Strict] {
+            let queue = queue(ordering);
+            for number in 1..=5_u64 {
+                let priority = Priority::from_number(number).unwrap();
+                let mut ready = [0; 5];
+                ready[usize::from(priority.number() - 1)] = 3;
+                let score = score(&queue, priority, Timestamp(due));
+                assert_eq!(least_wait_ms(&queue, score, &ready, now), 7_000, "{ordering:?} {number}");
+                assert!(least_wait_ms(&queue, score, &[1; 5], now) <= 7_000, "{ordering:?} {number}");
+                assert_eq!(least_wait_ms(&queue, score, &ready, due - 5), 0);
+            }
+        }
     }
 
     proptest! {

@@ -11,6 +11,7 @@ use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, Promet
 
 use crate::job::Priority;
 use crate::policy::catalog::Catalog;
+use crate::policy::shedding::Rule;
 
 /// What a metric is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -89,6 +90,23 @@ pub const CATALOG: &[Metric] = &[
         "Submits that passed the checks, by decision: created, existing, refused",
     ),
     metric("ganger_refusals_total", Kind::Counter, "code", "Requests and batch items refused, by problem code"),
+    // Load shedding.
+    metric(
+        "cpu_usage",
+        Kind::Gauge,
+        "",
+        "Share of the CPU that this node may use (its control groups' quota, or the machine) in use, 0 to 1",
+    ),
+    metric("memory_usage", Kind::Gauge, "", "The same for memory"),
+    metric(
+        "ganger_pressure_ratio",
+        Kind::Gauge,
+        "resource",
+        "What the rules of shedding see, 0 to 1: cpu, memory; and the kernel's stall figures: cpu_stalled, memory_stalled",
+    ),
+    metric("ganger_shed_level", Kind::Gauge, "queue", "Level of shedding in force on this node, 0 to 5"),
+    metric("ganger_shed_rule_active", Kind::Gauge, "rule", "1 while the rule is active on this node"),
+    metric("ganger_shed_total", Kind::Counter, "queue,rule", "Submits refused for load, by the rule that refused them"),
     // Jobs.
     metric("ganger_queue_jobs", Kind::Gauge, "queue,state", "Jobs in the broker: ready, later, running"),
     metric(
@@ -96,6 +114,18 @@ pub const CATALOG: &[Metric] = &[
         Kind::Gauge,
         "queue",
         "How far the first waiting job is past its virtual deadline (negative: ahead of it); absent when none waits",
+    ),
+    metric(
+        "ganger_stuck_jobs",
+        Kind::Gauge,
+        "queue,kind",
+        "Jobs past their SLA (past_sla) and runs far longer than their type's usually are (long_run)",
+    ),
+    metric(
+        "ganger_queue_stalled",
+        Kind::Gauge,
+        "queue",
+        "1 while the queue has jobs that may run, idle workers here (or none at all), and no claims",
     ),
     metric("ganger_queue_paused", Kind::Gauge, "queue", "1 while the queue is paused"),
     metric("ganger_jobs_finished_total", Kind::Counter, "queue,type,outcome", "Jobs that came to rest, by state"),
@@ -251,6 +281,9 @@ pub fn start_at_zero(catalog: &Catalog) {
         for reason in ["drain", "replace", "pushback", "lease", "due_later"] {
             counter!("ganger_deferrals_total", "queue" => queue.to_string(), "reason" => reason).absolute(0);
         }
+        for rule in Rule::MEASURED.into_iter().chain([Rule::Manual]) {
+            counter!("ganger_shed_total", "queue" => queue.to_string(), "rule" => rule.name()).absolute(0);
+        }
         for kind in ["crash", "deferral"] {
             counter!("ganger_leases_expired_total", "queue" => queue.to_string(), "kind" => kind).absolute(0);
         }
@@ -324,6 +357,34 @@ pub fn admitted(queue: &str, decision: &'static str, count: u64) {
 /// Counts a refused request or batch item by problem code.
 pub fn refused(code: &'static str) {
     counter!("ganger_refusals_total", "code" => code).increment(1);
+}
+
+// === Load shedding ===
+
+/// Shows the shares of CPU and memory in use; an unknown one shows nothing.
+pub fn usage(cpu: Option<f64>, memory: Option<f64>) {
+    gauge!("cpu_usage").set(cpu.unwrap_or(f64::NAN));
+    gauge!("memory_usage").set(memory.unwrap_or(f64::NAN));
+}
+
+/// Shows what the rules see of a resource.
+pub fn pressure(resource: &'static str, ratio: Option<f64>) {
+    gauge!("ganger_pressure_ratio", "resource" => resource).set(ratio.unwrap_or(f64::NAN));
+}
+
+/// Shows the level of a queue.
+pub fn shed_level(queue: &str, level: u8) {
+    gauge!("ganger_shed_level", "queue" => queue.to_owned()).set(f64::from(level));
+}
+
+/// Shows whether a rule is active.
+pub fn shed_rule(rule: &'static str, is_active: bool) {
+    gauge!("ganger_shed_rule_active", "rule" => rule).set(f64::from(u8::from(is_active)));
+}
+
+/// Counts a submit that was refused for load.
+pub fn shed(queue: &str, rule: &'static str) {
+    counter!("ganger_shed_total", "queue" => queue.to_owned(), "rule" => rule).increment(1);
 }
 
 // === Jobs ===
@@ -493,6 +554,14 @@ pub fn queue(queue: &str, priorities: u8, figures: &QueueFigures) {
 pub fn queue_rates(queue: &str, rate: f64, wait_p95_seconds: Option<f64>) {
     gauge!("processing_rate", "queue" => queue.to_owned()).set(rate);
     gauge!("wait_time_p95", "queue" => queue.to_owned()).set(wait_p95_seconds.unwrap_or(f64::NAN));
+}
+
+/// What is stuck in a queue.
+#[expect(clippy::cast_precision_loss, reason = "counts far below 2^52")]
+pub fn stuck(queue: &str, past_sla: usize, long_runs: usize, stalled: bool) {
+    gauge!("ganger_stuck_jobs", "queue" => queue.to_owned(), "kind" => "past_sla").set(past_sla as f64);
+    gauge!("ganger_stuck_jobs", "queue" => queue.to_owned(), "kind" => "long_run").set(long_runs as f64);
+    gauge!("ganger_queue_stalled", "queue" => queue.to_owned()).set(f64::from(u8::from(stalled)));
 }
 
 /// Shows the rate of a pool.

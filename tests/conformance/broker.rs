@@ -9,6 +9,8 @@
 mod cluster;
 #[path = "broker/fixture.rs"]
 pub(crate) mod fixture;
+#[path = "broker/notes.rs"]
+mod notes;
 #[path = "broker/order.rs"]
 mod order;
 #[path = "broker/real_redis.rs"]
@@ -23,6 +25,10 @@ mod walk;
 use bytes::Bytes;
 use ganger::broker::{BrokerError, Held, Push, Pushed, Reaped, Release, Removed, Which};
 use ganger::job::{Counters, JobId};
+
+use self::notes::{
+    a_note_is_written_only_over_what_its_writer_saw, notes_belong_to_no_epoch, of_two_writers_one_comes_first,
+};
 
 use self::fixture::{EPOCH, Fixture, HOUR, LEASE, id, lane, node, queue};
 
@@ -143,6 +149,7 @@ async fn every_step_of_another_epoch_is_refused(f: Fixture) {
         b.remove(&queue(), &[(id("a"), 1)], Which::Any).await.err(),
         b.depth(&queue(), &[]).await.err(),
         b.inspect(&queue(), &[id("a")]).await.err(),
+        b.place(&queue(), &id("a"), &[]).await.err(),
         b.leases(&queue(), 10).await.err(),
         b.scan(&queue(), None, 10).await.err(),
         b.restore(&queue(), &[held], LEASE, LEASE).await.err(),
@@ -279,6 +286,9 @@ async fn one_push_may_name_an_id_several_times(f: Fixture) {
     let depth = f.depth(&["fast", "slow"]).await;
     assert_eq!((depth.ready[2], depth.head_score), (2, Some(3)));
     assert_eq!(depth.lanes, [(lane("fast"), 1), (lane("slow"), 1)]);
+    assert_eq!(depth.heads.len(), 2, "{:?}", depth.heads);
+    assert_eq!(depth.heads.iter().map(|(_, head)| *head).min(), Some(3));
+    assert_eq!(f.depth(&["slow", "other"]).await.heads.len(), 1, "only lanes asked for that hold something");
 }
 
 async fn a_waiting_entry_is_replaced_wherever_it_waits(f: Fixture) {
@@ -418,6 +428,36 @@ async fn entries_and_leases_can_be_looked_at(f: Fixture) {
     let names = |views: Vec<ganger::broker::EntryView>| -> Vec<JobId> { views.into_iter().map(|v| v.id).collect() };
     assert_eq!(names(f.broker.leases(&queue(), 10).await.unwrap()), [id("b"), id("a")]);
     assert_eq!(names(f.broker.leases(&queue(), 1).await.unwrap()), [id("b")]);
+}
+
+async fn an_entry_tells_its_place(f: Fixture) {
+    let lanes = [lane("fast"), lane("slow")];
+    let now = f.now().await;
+    let later = Push { due_at_ms: Some(now + HOUR), ..f.entry("e", "fast", 1) };
+    f.push(&[
+        f.entry("a", "fast", 1),
+        f.entry("b", "slow", 2),
+        f.entry("c", "fast", 3),
+        f.entry("d", "fast", 3),
+        f.entry("f", "slow", 3),
+        later,
+    ])
+    .await;
+    let place =
+        async |name: &str, lanes: &[ganger::job::TypeName]| f.broker.place(&queue(), &id(name), lanes).await.unwrap();
+    let ahead = async |name: &str, lanes: &[ganger::job::TypeName]| place(name, lanes).await.unwrap().ahead;
+    assert_eq!(ahead("a", &lanes).await, Some(0));
+    assert_eq!(ahead("c", &lanes).await, Some(2));
+    assert_eq!(ahead("d", &lanes).await, Some(3), "equal scores of its own lane are told apart");
+    assert_eq!(ahead("d", &lanes[..1]).await, Some(2), "closed lanes do not count");
+    assert_eq!(ahead("f", &lanes[..1]).await, Some(1), "its own lane may be closed");
+    let waiting = place("e", &lanes).await.unwrap();
+    assert_eq!((waiting.due_at_ms, waiting.ahead), (Some(now + HOUR), None));
+    let claim = f.claim(&["fast", "slow"], 1).await.claims.remove(0);
+    let running = place("a", &lanes).await.unwrap();
+    assert_eq!(running.entry.lease.map(|lease| lease.fence), Some(claim.fence));
+    assert_eq!((running.due_at_ms, running.ahead), (None, None));
+    assert_eq!(place("x", &lanes).await, None);
 }
 
 async fn depth_counts_ready_entries_by_priority(f: Fixture) {
@@ -602,6 +642,7 @@ on_every_broker! {
     removal_finds_entries_wherever_they_are
     removal_leaves_a_later_life_alone
     entries_and_leases_can_be_looked_at
+    an_entry_tells_its_place
     depth_counts_ready_entries_by_priority
     what_may_be_claimable_wakes_the_listeners
     batches_larger_than_a_script_takes_are_answered_in_order
@@ -609,4 +650,7 @@ on_every_broker! {
     only_what_waits_and_is_of_the_same_life_is_restored
     a_scan_meets_every_entry_wherever_it_is
     an_advance_keeps_entries_and_leases_and_starts_fences_anew_above_all_others
+    a_note_is_written_only_over_what_its_writer_saw
+    notes_belong_to_no_epoch
+    of_two_writers_one_comes_first
 }

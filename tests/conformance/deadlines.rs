@@ -179,6 +179,7 @@ async fn no_call_of_the_broker_hangs_on_a_silent_network() {
                 broker.set_paused(&name, None, false)
                 broker.depth(&name, &[])
                 broker.inspect(&name, std::slice::from_ref(&lease.id))
+                broker.place(&name, &lease.id, &[])
                 broker.leases(&name, 10)
                 broker.scan(&name, None, 10)
                 broker.restore(&name, &held, LEASE, HOUR)

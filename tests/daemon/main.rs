@@ -41,6 +41,7 @@ mod idempotency;
 mod life;
 mod recovery;
 mod retries;
+mod shedding;
 mod shutdown;
 mod startup;
 mod workers;

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use ganger::engine::WorkerState;
-use ganger::handler::command::{CommandHandler, CommandParams};
 use ganger::handler::Ran;
+use ganger::handler::command::{CommandHandler, CommandParams};
 use ganger::host::Machine;
 use ganger::job::State;
 use ganger::policy::health::WorkerLimits;

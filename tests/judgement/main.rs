@@ -7,6 +7,8 @@
     clippy::pedantic,
     clippy::unwrap_used,
     clippy::expect_used,
+    clippy::print_stdout,
+    clippy::print_stderr,
     unreachable_pub,
     reason = "tests fail by panicking"
 )]
@@ -18,5 +20,6 @@ mod handlers;
 mod hangs;
 mod ledger;
 mod life;
+mod scaling;
 mod sickness;
 mod site;

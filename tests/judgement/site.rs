@@ -189,7 +189,8 @@ impl Host for Scales {
 
     fn groups(&self, pgids: &[i32]) -> Vec<GroupUsage> {
         let bytes = lock(&self.bytes);
-        let usage = |group| GroupUsage { resident_bytes: bytes.get(group).copied().unwrap_or(0), ..GroupUsage::default() };
+        let usage =
+            |group| GroupUsage { resident_bytes: bytes.get(group).copied().unwrap_or(0), ..GroupUsage::default() };
         pgids.iter().map(usage).collect()
     }
 

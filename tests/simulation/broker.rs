@@ -7,8 +7,8 @@ use async_trait::async_trait;
 use futures_util::FutureExt;
 use ganger::broker::memory::MemoryBroker;
 use ganger::broker::{
-    Broker, BrokerError, BrokerIdentity, ClaimRequest, Claimed, Depth, EntryView, Held, LeaseRef, Push, Pushed, Reaped,
-    Removed, Result, Scanned, Settle, Which,
+    Broker, BrokerError, BrokerIdentity, ClaimRequest, Claimed, Depth, EntryView, Held, LeaseRef, Note, Noted, Place,
+    Push, Pushed, Reaped, Removed, Result, Scanned, Settle, Which,
 };
 use ganger::job::{JobId, NodeId, QueueName, Seq, TypeName};
 use ganger::service::lock;
@@ -207,6 +207,11 @@ impl Broker for SiteBroker {
         self.call("broker.inspect", move |broker| async move { broker.inspect(&queue, &ids).await }).await
     }
 
+    async fn place(&self, queue: &QueueName, id: &JobId, lanes: &[TypeName]) -> Result<Option<Place>> {
+        let (queue, id, lanes) = (queue.clone(), id.clone(), lanes.to_vec());
+        self.call("broker.place", move |broker| async move { broker.place(&queue, &id, &lanes).await }).await
+    }
+
     async fn leases(&self, queue: &QueueName, limit: usize) -> Result<Vec<EntryView>> {
         let queue = queue.clone();
         self.call("broker.leases", move |broker| async move { broker.leases(&queue, limit).await }).await
@@ -220,6 +225,16 @@ impl Broker for SiteBroker {
     ) -> Result<(Vec<Scanned>, Option<String>)> {
         let queue = queue.clone();
         self.call("broker.scan", move |broker| async move { broker.scan(&queue, cursor, limit).await }).await
+    }
+
+    async fn notes(&self) -> Result<Vec<Note>> {
+        self.call("broker.notes", move |broker| async move { broker.notes().await }).await
+    }
+
+    async fn write_note(&self, name: &str, expected: Option<u64>, text: &str) -> Result<Noted> {
+        let (name, text) = (name.to_owned(), text.to_owned());
+        let effect = move |broker: Arc<MemoryBroker>| async move { broker.write_note(&name, expected, &text).await };
+        self.call("broker.write_note", effect).await
     }
 
     fn is_full(&self) -> bool {

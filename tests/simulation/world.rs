@@ -303,6 +303,9 @@ fn catalog(shape: &Shape) -> Catalog {
         target_memory: 0.7,
         target_queue_depth: 5.0,
         limits: WorkerLimits::default(),
+        target_latency_ms: 6_000,
+        cpu_request: 0.25,
+        memory_request_bytes: 256 << 20,
     };
     let retry = |max_retries, escalate_on_failure| RetryPolicy {
         max_retries,

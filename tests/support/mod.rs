@@ -9,6 +9,7 @@
     reason = "each test binary uses its own part of the harness"
 )]
 
+pub mod cgroup;
 pub mod cluster;
 pub mod daemon;
 pub mod model_ledger;

@@ -163,7 +163,11 @@ impl Postgres {
     async fn ready(&self) {
         let url = self.url("postgres");
         let what = format!("PostgreSQL answers; its log is {}/log", self.private().folder.display());
-        let connected = wait::until(&what, || async { PgConnection::connect(&url).await.ok() }).await;
+        let look = || async {
+            self.private().launch_again_if_gone();
+            PgConnection::connect(&url).await.ok()
+        };
+        let connected = wait::until(&what, look).await;
         connected.close().await.ok();
     }
 }
@@ -214,6 +218,15 @@ impl Private {
             .process_group(0);
         let child = server.spawn().expect("PostgreSQL starts");
         *self.server.lock().unwrap() = Some(child);
+    }
+
+    /// Starts it again if it could not start. While it was down a client's own end of a connection may have had its
+    /// port, or a backend of the killed server its memory.
+    fn launch_again_if_gone(&self) {
+        let gone = self.server.lock().unwrap().as_mut().is_some_and(|server| !matches!(server.try_wait(), Ok(None)));
+        if gone {
+            self.launch();
+        }
     }
 
     /// Ends the server process and waits until it is gone.

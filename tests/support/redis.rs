@@ -181,7 +181,12 @@ impl Redis {
     /// When it does not come up.
     pub async fn restart(&mut self) {
         self.kill();
-        assert!(self.launch().await, "redis-server did not come up again: {}", self.log());
+        // While it was down a client's own end of a connection may have had its port.
+        let end = tokio::time::Instant::now() + wait::PATIENCE;
+        while !self.launch().await {
+            assert!(tokio::time::Instant::now() < end, "redis-server did not come up again: {}", self.log());
+            tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+        }
     }
 
     /// Starts it again on the same port with nothing.

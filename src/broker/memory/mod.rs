@@ -6,7 +6,7 @@
 
 mod queue;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -16,8 +16,8 @@ use tokio::sync::broadcast;
 
 use self::queue::{Queue, Queues};
 use super::{
-    Broker, BrokerError, BrokerIdentity, ClaimRequest, Claimed, Depth, EntryView, Held, LeaseRef, Push, Pushed, Reaped,
-    Removed, Result, Scanned, Settle, Which,
+    Broker, BrokerError, BrokerIdentity, ClaimRequest, Claimed, Depth, EntryView, Held, LeaseRef, Note, Noted, Place,
+    Push, Pushed, Reaped, Removed, Result, Scanned, Settle, Which,
 };
 use crate::clock::Clock;
 use crate::job::{JobId, NodeId, QueueName, Seq, TypeName};
@@ -49,6 +49,8 @@ struct State {
     epoch: Option<i64>,
     open: bool,
     queues: Queues,
+    /// Version and text by name.
+    notes: BTreeMap<String, (u64, String)>,
 }
 
 impl fmt::Debug for MemoryBroker {
@@ -107,6 +109,10 @@ impl MemoryBroker {
     fn wake(&self, queue: &QueueName) {
         drop(self.wakes.send(queue.clone()));
     }
+}
+
+fn note(name: &str, version: u64, text: &str) -> Note {
+    Note { name: name.to_owned(), version, text: text.to_owned() }
 }
 
 fn epoch_error(expected: i64, found: Option<i64>) -> BrokerError {
@@ -239,6 +245,10 @@ impl Broker for MemoryBroker {
         self.in_epoch(queue, |found, _| ids.iter().map(|id| found.inspect(id)).collect())
     }
 
+    async fn place(&self, queue: &QueueName, id: &JobId, lanes: &[TypeName]) -> Result<Option<Place>> {
+        self.in_epoch(queue, |found, _| found.place_of(id, lanes))
+    }
+
     async fn leases(&self, queue: &QueueName, limit: usize) -> Result<Vec<EntryView>> {
         self.in_epoch(queue, |found, _| found.leases(limit))
     }
@@ -250,6 +260,25 @@ impl Broker for MemoryBroker {
         limit: usize,
     ) -> Result<(Vec<Scanned>, Option<String>)> {
         self.in_epoch(queue, |found, _| found.scan(cursor.as_deref(), limit))
+    }
+
+    async fn notes(&self) -> Result<Vec<Note>> {
+        let state = self.state();
+        let note = |(name, (version, text)): (&String, &(u64, String))| note(name, *version, text);
+        Ok(state.notes.iter().map(note).collect())
+    }
+
+    async fn write_note(&self, name: &str, expected: Option<u64>, text: &str) -> Result<Noted> {
+        let mut state = self.state();
+        let found = state.notes.get(name);
+        let version = found.map(|(version, _)| *version);
+        if version != expected {
+            return Ok(Noted::Differs(found.map(|(version, text)| note(name, *version, text))));
+        }
+        let now = u64::try_from(self.clock.now().millis()).unwrap_or_default();
+        let version = now.max(version.map_or(1, |version| version + 1));
+        state.notes.insert(name.to_owned(), (version, text.to_owned()));
+        Ok(Noted::Written(version))
     }
 
     /// What it holds is bounded by the ledger's live rows and the process's memory, which shedding watches.

@@ -8,8 +8,8 @@ use std::collections::{BTreeMap, BTreeSet, BinaryHeap, HashMap};
 use std::ops::Bound;
 
 use crate::broker::{
-    Claim, ClaimRequest, Claimed, Depth, EntryView, Held, LeaseRef, LeaseView, Push, Pushed, Reaped, Release, Removed,
-    Scanned, Settle, Which,
+    self, Claim, ClaimRequest, Claimed, Depth, EntryView, Held, LeaseRef, LeaseView, Push, Pushed, Reaped, Release,
+    Removed, Scanned, Settle, Which,
 };
 use crate::job::{Counters, Fence, JobId, NodeId, Priority, QueueName, Seq, TypeName};
 use crate::mutant::mutant;
@@ -259,9 +259,11 @@ impl Queue {
     pub(super) fn depth(&mut self, lanes: &[TypeName], now: i64) -> Depth {
         self.promote(now, usize::MAX);
         let count = |lane: &TypeName| self.lanes.get(lane).map_or(0, |waiting| waiting.len() as u64);
+        let head = |lane: &TypeName| Some((lane.clone(), self.lanes.get(lane)?.first()?.0));
         Depth {
             ready: self.ready,
             lanes: lanes.iter().map(|lane| (lane.clone(), count(lane))).collect(),
+            heads: lanes.iter().filter_map(head).collect(),
             later: self.later.len() as u64,
             leased: self.leases.len() as u64,
             head_score: self.lanes.values().filter_map(|lane| lane.first().map(|&(score, _)| score)).min(),
@@ -271,6 +273,26 @@ impl Queue {
 
     pub(super) fn inspect(&self, id: &JobId) -> Option<EntryView> {
         self.entries.get(id).map(|entry| entry.view(id))
+    }
+
+    pub(super) fn place_of(&self, id: &JobId, lanes: &[TypeName]) -> Option<broker::Place> {
+        let entry = self.entries.get(id)?;
+        let at = (entry.score, id.clone());
+        let before = |lane: &TypeName| {
+            let waiting = self.lanes.get(lane)?;
+            let end = if *lane == entry.job_type {
+                Bound::Excluded(at.clone())
+            } else {
+                Bound::Excluded((at.0, JobId::stored("")))
+            };
+            Some(waiting.range((Bound::Unbounded, end)).count() as u64)
+        };
+        Some(broker::Place {
+            entry: entry.view(id),
+            due_at_ms: if let Place::Later { due_at_ms } = entry.place { Some(due_at_ms) } else { None },
+            ahead: (entry.place == Place::Lane).then(|| lanes.iter().filter_map(before).sum()),
+            lock: None,
+        })
     }
 
     pub(super) fn leases(&self, limit: usize) -> Vec<EntryView> {

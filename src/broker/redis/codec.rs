@@ -4,8 +4,8 @@ use redis::{Cmd, ToRedisArgs, Value};
 
 use super::scripts::Script;
 use crate::broker::{
-    Claim, Claimed, Depth, EntryView, Held, LeaseRef, LeaseView, Push, Pushed, Reaped, Release, Removed, Scanned,
-    Settle,
+    Claim, Claimed, Depth, EntryView, Held, LeaseRef, LeaseView, Note, Noted, Place, Push, Pushed, Reaped, Release,
+    Removed, Scanned, Settle,
 };
 use crate::job::{Counters, JobId, NodeId, QueueName, Seq, TypeName};
 
@@ -216,6 +216,30 @@ pub(super) fn read_queue(value: &Value) -> Read<QueueName> {
     Ok(QueueName::stored(text(value)?))
 }
 
+/// All fields of the notes, each followed by its value.
+pub(super) fn read_notes(fields: &Value) -> Read<Vec<Note>> {
+    let mut notes: Vec<Note> =
+        list(fields)?.chunks_exact(2).map(|pair| read_note(text(&pair[0])?, text(&pair[1])?)).collect::<Read<_>>()?;
+    notes.sort_unstable_by(|a, b| a.name.cmp(&b.name));
+    Ok(notes)
+}
+
+fn read_note(name: &str, value: &str) -> Read<Note> {
+    let (version, text) = value.split_once(';').ok_or(Unreadable("a note"))?;
+    let version = version.parse().map_err(|_| Unreadable("the version of a note"))?;
+    Ok(Note { name: name.to_owned(), version, text: text.to_owned() })
+}
+
+/// What became of the note `name`.
+pub(super) fn read_noted(name: &str, reply: &[Value]) -> Read<Noted> {
+    let [_, fate, value] = reply else { return Err(Unreadable("what became of a note")) };
+    match (text(fate)?, text(value)?) {
+        ("written", version) => version.parse().map(Noted::Written).map_err(|_| Unreadable("the version of a note")),
+        (_, "") => Ok(Noted::Differs(None)),
+        (_, found) => Ok(Noted::Differs(Some(read_note(name, found)?))),
+    }
+}
+
 pub(super) fn read_removed(value: &Value) -> Read<Removed> {
     match text(value)? {
         "absent" => Ok(Removed::Absent),
@@ -245,6 +269,22 @@ pub(super) fn read_inspected(id: &JobId, value: &Value) -> Read<Option<EntryView
     if raw.is_empty() { Ok(None) } else { Ok(Some(view(id.as_str(), read_entry(raw)?))) }
 }
 
+/// The answer of `place`: now, the entry, when it is due, how many are before it, its lock.
+pub(super) fn read_place(id: &JobId, reply: &[Value]) -> Read<Option<Place>> {
+    let [_, raw, due, ahead, lock] = reply else { return Err(Unreadable("a place")) };
+    let raw = text(raw)?;
+    if raw.is_empty() {
+        return Ok(None);
+    }
+    let due = text(due)?;
+    Ok(Some(Place {
+        entry: view(id.as_str(), read_entry(raw)?),
+        due_at_ms: if due.is_empty() { None } else { Some(read_score(due)?) },
+        ahead: if text(ahead)?.is_empty() { None } else { Some(count(ahead)?) },
+        lock: Some(text(lock)?.to_owned()).filter(|lock| !lock.is_empty()),
+    }))
+}
+
 pub(super) fn read_leases(reply: &[Value]) -> Read<Vec<EntryView>> {
     reply.chunks_exact(2).map(|pair| Ok(view(text(&pair[0])?, read_entry(text(&pair[1])?)?))).collect()
 }
@@ -262,7 +302,7 @@ pub(super) fn read_scanned(reply: &[Value]) -> Read<(Vec<Scanned>, Option<String
 
 /// The answer of `depth`, and whether more entries are due than one call moves.
 pub(super) fn read_depth(reply: &[Value], lanes: &[TypeName]) -> Read<(Depth, bool)> {
-    let [_, more, later, leased, head, control, lengths] = reply else { return Err(Unreadable("a depth")) };
+    let [_, more, later, leased, head, control, lengths, heads] = reply else { return Err(Unreadable("a depth")) };
     let head = text(head)?;
     let mut depth = Depth {
         later: count(later)?,
@@ -270,8 +310,12 @@ pub(super) fn read_depth(reply: &[Value], lanes: &[TypeName]) -> Read<(Depth, bo
         head_score: if head.is_empty() { None } else { Some(read_score(head)?) },
         ..Depth::default()
     };
-    for (lane, length) in lanes.iter().zip(list(lengths)?) {
+    for ((lane, length), head) in lanes.iter().zip(list(lengths)?).zip(list(heads)?) {
         depth.lanes.push((lane.clone(), count(length)?));
+        let head = text(head)?;
+        if !head.is_empty() {
+            depth.heads.push((lane.clone(), read_score(head)?));
+        }
     }
     for pair in list(control)?.chunks_exact(2) {
         let field = text(&pair[0])?;

@@ -27,6 +27,11 @@ impl Keys {
         format!("{}meta", self.prefix)
     }
 
+    /// Hash of the notes that nodes share, by name: `<version>;<text>`. In a cluster it has a slot of its own.
+    pub(super) fn notes(&self) -> String {
+        format!("{}notes", self.prefix)
+    }
+
     /// Channel on which the names of queues are published that may have something to claim.
     pub(super) fn wakes(&self) -> String {
         format!("{}wakes", self.prefix)

@@ -35,8 +35,8 @@ use self::scripts::{SCRIPTS, Script};
 use self::server::{Limits, Role};
 use self::wakes::Wakes;
 use super::{
-    Broker, BrokerError, BrokerIdentity, ClaimRequest, Claimed, Depth, EntryView, Held, LeaseRef, Push, Pushed, Reaped,
-    Release, Removed, Result, Scanned, Settle, Which,
+    Broker, BrokerError, BrokerIdentity, ClaimRequest, Claimed, Depth, EntryView, Held, LeaseRef, Note, Noted, Place,
+    Push, Pushed, Reaped, Release, Removed, Result, Scanned, Settle, Which,
 };
 use crate::job::{JobId, NodeId, QueueName, Seq, TypeName};
 
@@ -374,6 +374,15 @@ impl Broker for RedisBroker {
         Ok(views)
     }
 
+    async fn place(&self, queue: &QueueName, id: &JobId, lanes: &[TypeName]) -> Result<Option<Place>> {
+        let epoch = self.epoch();
+        let mut keys = vec![self.keys.control(queue), self.keys.later(queue), self.keys.jobs(queue)];
+        keys.extend(lanes.iter().map(|lane| self.keys.lane(queue, lane)));
+        let call = Self::call(&SCRIPTS.place, &keys, epoch).arg(self.keys.queue(queue)).arg(id.as_str());
+        let reply = self.run(Role::Upkeep, call, epoch).await?;
+        self.read(codec::read_place(id, &reply))
+    }
+
     async fn leases(&self, queue: &QueueName, limit: usize) -> Result<Vec<EntryView>> {
         let epoch = self.epoch();
         let keys = [self.keys.control(queue), self.keys.leases(queue), self.keys.jobs(queue)];
@@ -403,6 +412,20 @@ impl Broker for RedisBroker {
         let call = call.arg(cursor.as_deref().unwrap_or("0")).arg(limit.clamp(1, BATCH_MAX));
         let reply = self.run(Role::Upkeep, call, epoch).await?;
         self.read(codec::read_scanned(&reply))
+    }
+
+    async fn notes(&self) -> Result<Vec<Note>> {
+        let key = self.keys.notes();
+        let mut command = redis::cmd("HGETALL");
+        command.arg(&key);
+        self.read(codec::read_notes(&self.connections.command(Role::Upkeep, &key, &command).await?))
+    }
+
+    async fn write_note(&self, name: &str, expected: Option<u64>, text: &str) -> Result<Noted> {
+        let call = Call::new(&SCRIPTS.note, &[self.keys.notes()]).arg(name);
+        let call = call.arg(expected.map(|version| version.to_string()).unwrap_or_default()).arg(text);
+        let reply = self.connections.run(Role::Upkeep, call).await?;
+        self.read(codec::read_noted(name, &reply))
     }
 
     fn is_full(&self) -> bool {

@@ -33,8 +33,10 @@ pub(super) struct Scripts {
     pub(super) enter: Script,
     pub(super) inspect: Script,
     pub(super) leases: Script,
+    pub(super) note: Script,
     pub(super) open: Script,
     pub(super) pause: Script,
+    pub(super) place: Script,
     pub(super) push: Script,
     pub(super) reap: Script,
     pub(super) remove: Script,
@@ -54,8 +56,10 @@ pub(super) static SCRIPTS: LazyLock<Scripts> = LazyLock::new(|| Scripts {
     enter: script("enter", 1, false, source!("lua/enter.lua")),
     inspect: script("inspect", 2, false, source!("lua/inspect.lua")),
     leases: script("leases", 3, false, source!("lua/leases.lua")),
+    note: script("note", 1, false, source!("lua/note.lua")),
     open: script("open", 5, false, source!("lua/open.lua")),
     pause: script("pause", 1, false, source!("lua/pause.lua")),
+    place: script("place", 3, true, source!("lua/place.lua")),
     push: script("push", 5, false, source!("lua/push.lua")),
     reap: script("reap", 4, false, source!("lua/reap.lua")),
     remove: script("remove", 4, false, source!("lua/remove.lua")),
@@ -68,7 +72,7 @@ pub(super) static SCRIPTS: LazyLock<Scripts> = LazyLock::new(|| Scripts {
 
 impl Scripts {
     /// Every script, for loading.
-    pub(super) fn all(&self) -> [&Script; 17] {
+    pub(super) fn all(&self) -> [&Script; 19] {
         [
             &self.admit,
             &self.advance,
@@ -77,8 +81,10 @@ impl Scripts {
             &self.enter,
             &self.inspect,
             &self.leases,
+            &self.note,
             &self.open,
             &self.pause,
+            &self.place,
             &self.push,
             &self.reap,
             &self.remove,

@@ -18,7 +18,7 @@
 --   ARGV[2] prefix of the queue's keys, text
 --   ARGV[3] most entries to make ready, 1..500
 -- Returns: { now ms, 1 if more is due, later, leased, head score or empty, { ctl as field, value, ... },
---   { per lane asked for: its length } }; error EPOCH <found> in another epoch
+--   { per lane asked for: its length }, { per lane asked for: its smallest score or empty } }; error EPOCH <found> in another epoch
 
 local epoch, prefix = ARGV[1], ARGV[2]
 local keys = { ctl = KEYS[1], later = KEYS[2], leases = KEYS[3], jobs = KEYS[4], prefix = prefix }
@@ -37,9 +37,10 @@ for _, lane in ipairs(redis.call('SMEMBERS', KEYS[5])) do
     head = first[2]
   end
 end
-local lengths = {}
+local lengths, heads = {}, {}
 for at = 6, #KEYS do
   lengths[at - 5] = redis.call('ZCARD', KEYS[at])
+  heads[at - 5] = redis.call('ZRANGE', KEYS[at], 0, 0, 'WITHSCORES')[2] or ''
 end
 return { digits(now), more_due and '1' or '0', redis.call('ZCARD', keys.later), redis.call('ZCARD', keys.leases),
-  head or '', redis.call('HGETALL', keys.ctl), lengths }
+  head or '', redis.call('HGETALL', keys.ctl), lengths, heads }
