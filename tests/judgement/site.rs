@@ -240,7 +240,10 @@ fn catalog(parts: &Parts) -> Catalog {
         target_cpu: 0.7,
         target_memory: 0.7,
         target_queue_depth: 5.0,
+        target_latency_ms: 6_000,
         limits: parts.limits,
+        cpu_request: 0.25,
+        memory_request_bytes: 256 << 20,
     };
     let work = JobType {
         name: TypeName::stored("work"),
