@@ -17,6 +17,7 @@ use crate::host::Machine;
 use crate::http::{self, ApiState, Auth, Role, Token};
 use crate::job::NodeId;
 use crate::ledger::Retention;
+use crate::service::pulse::Pulse;
 use crate::service::{Phase, Supervisor};
 use crate::telemetry::{logging, metrics};
 
@@ -70,6 +71,9 @@ pub async fn serve(options: ServeOptions, announce: impl Fn(SocketAddr) -> std::
     }
     let chance = Arc::new(Chance::from_entropy());
     let params = engine_params(&config);
+    // A handler that blocks its thread must not stop the whole daemon.
+    let _pulse = Pulse::start(tokio::runtime::Handle::current())
+        .map_err(|error| Failure::new(FAILED, format!("no thread can be made: {error}")))?;
     let host = Arc::new(Machine::new());
     let surroundings = Surroundings { ledger: ledger.clone(), broker, host, clock, chance };
     let engine = Engine::start(params, setup, surroundings, supervisor.clone());
@@ -262,6 +266,5 @@ fn engine_params(config: &Config) -> EngineParams {
             LedgerConfig::Postgres { .. } => (2, 2),
         },
         payload_cache_bytes: PAYLOAD_CACHE_BYTES,
-        host: Arc::new(Machine::new()),
     }
 }

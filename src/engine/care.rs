@@ -79,7 +79,7 @@ impl Crew {
         let group = |post: &Arc<Post>| post.run().and_then(|run| run.footprint.group());
         let groups: Vec<Option<i32>> = posts.iter().map(group).collect();
         let asked: Vec<i32> = groups.iter().flatten().copied().collect();
-        let mut usages = if asked.is_empty() { Vec::new() } else { self.core.params.host.groups(&asked) }.into_iter();
+        let mut usages = if asked.is_empty() { Vec::new() } else { self.core.host.groups(&asked) }.into_iter();
         for (post, group) in posts.iter().zip(groups) {
             post.measured(group.and_then(|_| usages.next()).map(|usage| usage.resident_bytes));
         }

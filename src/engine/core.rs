@@ -82,8 +82,6 @@ pub struct EngineParams {
     pub committers: (usize, usize),
     /// Bytes of payloads kept in memory for jobs that wait.
     pub payload_cache_bytes: usize,
-    /// Where readings of the machine come from.
-    pub host: Arc<dyn Host>,
 }
 
 /// The configured part that a reload swaps whole.

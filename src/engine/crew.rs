@@ -185,7 +185,7 @@ impl Crew {
         let Some(worker) = self.workers.get_mut(&number) else { return };
         worker.is_lost = true;
         worker.post.lose();
-        if let Some(run) = worker.post.run().filter(|run| run.give_away()) {
+        if let Some(run) = worker.post.run().filter(|run| !mutant!(hang_keeps_the_job) && run.give_away()) {
             metrics::crashed(run.queue.as_str(), 1);
             self.core.health.ran(Some(false));
             tracing::error!(worker.name = %worker.post.name, job.id = %run.id,

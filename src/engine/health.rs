@@ -88,7 +88,7 @@ pub(super) async fn run(core: Arc<Core>, stop: CancellationToken) {
 
 fn check(core: &Core) {
     let setup = core.setup.load();
-    let memory = core.params.host.sample().memory.map(|memory| memory.ratio());
+    let memory = core.host.sample().memory.map(|memory| memory.ratio());
     let runs = lock(&core.health.runs).recent(core.health.moment());
     let mut shares = lock(&core.health.shares);
     shares.memory = memory;

@@ -144,6 +144,7 @@ fn says_of_worker(ran: &Ran, was_dropped: bool, stopped: Option<StopReason>) -> 
         Ran::Crashed { .. } => Some(false),
         Ran::Stopped if stopped == Some(StopReason::Memory) => Some(false),
         Ran::Stopped if was_dropped && stopped == Some(StopReason::Deadline) => Some(false),
+        Ran::Failed { .. } if mutant!(failures_make_sick) => Some(false),
         Ran::Failed { .. } | Ran::Deferred { .. } | Ran::Stopped => None,
     }
 }

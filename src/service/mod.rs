@@ -5,6 +5,7 @@
 //! takes the whole process down with its name, because a daemon that limps without its reaper or its
 //! committer is worse than one that its service manager restarts.
 
+pub mod pulse;
 pub mod watch;
 
 use std::collections::VecDeque;

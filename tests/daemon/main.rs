@@ -46,3 +46,4 @@ mod retries;
 mod shedding;
 mod shutdown;
 mod startup;
+mod workers;

@@ -11,7 +11,7 @@ use tokio::time::sleep;
 use crate::handlers::{Record, does};
 use crate::site::{Parts, Site};
 
-/// Jobs of a second that end when they are told to stop.
+/// Jobs of a second that end when they are told to stop. A little more, so that none ends in the very moment of a look.
 fn seconds(record: &Record) -> SharedHandler {
     let record = record.clone();
     does(move |invocation| {
@@ -19,7 +19,7 @@ fn seconds(record: &Record) -> SharedHandler {
         async move {
             record.begin(&invocation);
             tokio::select! {
-                () = sleep(Duration::from_secs(1)) => {}
+                () = sleep(Duration::from_millis(1_013)) => {}
                 () = invocation.stop.cancelled() => return Ran::Stopped,
             }
             record.end(&invocation);

@@ -7,7 +7,7 @@ use std::time::Duration;
 use ganger::broker::memory::MemoryBroker;
 use ganger::chance::Chance;
 use ganger::clock::{Clock, Timestamp};
-use ganger::engine::{Engine, EngineParams, JobView, Limits, Setup, Submit, WorkerView};
+use ganger::engine::{Engine, EngineParams, JobView, Limits, Setup, Submit, Surroundings, WorkerView};
 use ganger::handler::SharedHandler;
 use ganger::host::{GroupUsage, Host, HostSample};
 use ganger::job::{JobId, NodeId, PoolName, Priority, QueueName, TypeName};
@@ -15,6 +15,7 @@ use ganger::ledger::Retention;
 use ganger::policy::catalog::{Builtin, Catalog, HandlerSpec, JobType, OnLate, Ordering, Pool, Queue};
 use ganger::policy::health::{HealthRules, WorkerLimits};
 use ganger::policy::retry::{Backoff, Jitter, RetryPolicy};
+use ganger::service::pulse::Pulse;
 use ganger::service::{Phase, Supervisor, lock};
 use ganger::telemetry::metrics;
 use serde_json::{Value, json};
@@ -35,6 +36,8 @@ pub struct Parts {
     pub host: Arc<dyn Host>,
     /// How long a fact may take.
     pub patience: Duration,
+    /// Whether time is real.
+    pub is_real: bool,
 }
 
 impl Parts {
@@ -48,13 +51,14 @@ impl Parts {
             limits: WorkerLimits::default(),
             host: Arc::new(Scales::default()),
             patience: Duration::from_secs(3_600),
+            is_real: false,
         }
     }
 
     /// Rules for real time.
     pub fn quick(name: &'static str, workers: usize) -> Self {
         let rules = HealthRules { check_ms: 100, hung_after_ms: 300, ..HealthRules::default() };
-        Self { rules, timeout_ms: 500, patience: patience(), ..Self::new(name, workers) }
+        Self { rules, timeout_ms: 500, patience: patience(), is_real: true, ..Self::new(name, workers) }
     }
 }
 
@@ -65,6 +69,8 @@ pub struct Site {
     name: &'static str,
     patience: Duration,
     supervisor: Arc<Supervisor>,
+    /// Only where time is real: virtual time stands still while a task is under way.
+    _pulse: Option<Pulse>,
 }
 
 impl Site {
@@ -75,14 +81,16 @@ impl Site {
         let broker = Arc::new(MemoryBroker::new(clock.clone()));
         let supervisor = Arc::new(Supervisor::new());
         exposition();
+        let pulse = parts.is_real.then(|| Pulse::start(tokio::runtime::Handle::current()).expect("a thread"));
         let handlers = HashMap::from([(TypeName::stored("work"), handler)]);
         let setup = Setup { health: parts.rules.clone(), ..Setup::new(catalog(&parts), handlers) };
         let chance = Arc::new(Chance::seeded(1));
-        let engine =
-            Engine::start(params(&parts), setup, Arc::new(ledger.clone()), broker, clock, chance, supervisor.clone());
+        let host = parts.host.clone();
+        let surroundings = Surroundings { ledger: Arc::new(ledger.clone()), broker, host, clock, chance };
+        let engine = Engine::start(params(&parts), setup, surroundings, supervisor.clone());
         engine.broker_open(Duration::from_secs(5)).await.expect("the broker opens");
         supervisor.enter(Phase::Running);
-        let site = Self { engine, ledger, name: parts.name, patience: parts.patience, supervisor };
+        let site = Self { engine, ledger, name: parts.name, patience: parts.patience, supervisor, _pulse: pulse };
         site.until("all workers are there", |site| site.engine.workers().len() == parts.workers).await;
         site
     }
@@ -98,7 +106,7 @@ impl Site {
 
     /// A job once it is at rest.
     pub async fn at_rest(&self, id: &JobId) -> JobView {
-        let job = self.engine.wait(id, Duration::from_secs(600)).await.expect("the job");
+        let job = self.engine.wait(id, self.patience).await.expect("the job");
         assert!(job.state.is_at_rest(), "{job:?}");
         job
     }
@@ -209,7 +217,6 @@ fn params(parts: &Parts) -> EngineParams {
         },
         committers: (1, 0),
         payload_cache_bytes: 1 << 20,
-        host: parts.host.clone(),
     }
 }
 
@@ -233,7 +240,10 @@ fn catalog(parts: &Parts) -> Catalog {
         target_cpu: 0.7,
         target_memory: 0.7,
         target_queue_depth: 5.0,
+        target_latency_ms: 6_000,
         limits: parts.limits,
+        cpu_request: 0.25,
+        memory_request_bytes: 256 << 20,
     };
     let work = JobType {
         name: TypeName::stored("work"),

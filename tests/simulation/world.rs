@@ -269,7 +269,6 @@ fn params(shape: &Shape, node: &NodeId) -> EngineParams {
         },
         committers: shape.committers,
         payload_cache_bytes: shape.payload_cache_bytes,
-        host: Arc::new(ganger::host::ManualHost::default()),
     }
 }
 

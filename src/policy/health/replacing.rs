@@ -6,6 +6,8 @@
 //! that was replaced and whose task would not end still holds a thread and a name: a pool never has more of these
 //! than members.
 
+use crate::mutant::mutant;
+
 use super::{HealthRules, Verdict, Why};
 
 /// Pools smaller than this do not panic: one sick worker of two is no majority that says anything.
@@ -56,7 +58,7 @@ pub fn plan(staff: &Staff<'_>, rules: &HealthRules) -> Plan {
             room_for_lost = room_for_lost.saturating_sub(1);
             fits
         }
-        _ => !panic,
+        _ => !panic || mutant!(panic_ignored),
     };
     let replace: Vec<(usize, Why)> = sick.into_iter().filter(may_go).take(budget).collect();
     let due = staff.workers.iter().find_map(|(number, verdict)| match verdict {

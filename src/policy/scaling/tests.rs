@@ -36,6 +36,7 @@ fn plan() -> Pool {
         target_cpu: 0.70,
         target_memory: 0.75,
         target_queue_depth: 5.0,
+        limits: crate::policy::health::WorkerLimits::default(),
         target_latency_ms: 6_000,
         cpu_request: 0.25,
         memory_request_bytes: 256 << 20,
