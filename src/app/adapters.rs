@@ -142,7 +142,7 @@ pub(super) fn setup(config: &Config) -> Result<Setup, Failure> {
     }
     let stuck = StuckRules { run_multiple: config.stuck.run_multiple, stalled_ms: ms(config.stuck.stalled_ms) };
     let (shedding, health) = (config.shedding.clone(), config.health.clone());
-    Ok(Setup { stuck, shedding, health, ..Setup::new(config.catalog.clone(), handlers) })
+    Ok(Setup { stuck, shedding, health, scaling: config.scaling, ..Setup::new(config.catalog.clone(), handlers) })
 }
 
 /// Milliseconds of a checked configuration, signed.

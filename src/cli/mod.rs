@@ -14,6 +14,7 @@ mod jobs;
 mod migrate;
 mod ndjson;
 mod output;
+mod pools;
 mod queues;
 mod serve;
 mod shedding;
@@ -59,6 +60,8 @@ enum Command {
     Shedding(shedding::Args),
     /// List, drain and replace workers.
     Workers(workers::Args),
+    /// List pools with their sizes and reasons, and set other bounds.
+    Pools(pools::Args),
     /// Ask a node whether it is healthy; for container checks.
     Health(health::Args),
     /// Measure how fast jobs are accepted, started and finished.
@@ -111,6 +114,7 @@ async fn run(command: Command) -> i32 {
         Command::Types(args) => args.run().await,
         Command::Shedding(args) => args.run().await,
         Command::Workers(args) => args.run().await,
+        Command::Pools(args) => args.run().await,
         Command::Health(args) => args.run().await,
         Command::Bench(args) => Box::pin(args.run()).await,
         Command::VerifyHistory(args) => args.run(),
@@ -159,6 +163,9 @@ mod tests {
             "workers list -o json",
             "workers drain exec-worker-3 --wait 5m",
             "workers replace node-a:exec-worker-3 --by me",
+            "pools list -o json",
+            "pools scale exec-workers --min 2 --max 15 --floor 10 --ttl 10m --by me",
+            "pools reset exec-workers",
             "health --live",
             "bench --jobs 1000 --mode single --concurrency 8",
             "config show --origins",
@@ -179,6 +186,7 @@ mod tests {
             "submit noop --delay 30s --run-at x",
             "jobs show",
             "shedding set 6",
+            "pools scale exec-workers",
         ] {
             let parsed = Cli::try_parse_from(std::iter::once("ganger").chain(line.split(' ')));
             assert_eq!(parsed.unwrap_err().exit_code(), 2, "{line}");

@@ -29,7 +29,7 @@ use crate::ledger::{Ledger, Retention};
 use crate::mutant::mutant;
 use crate::policy::catalog::Catalog;
 use crate::policy::health::HealthRules;
-use crate::policy::shedding;
+use crate::policy::{scaling, shedding};
 use crate::service::{Phase, watch};
 use crate::telemetry::metrics::ErrorClasses;
 
@@ -44,6 +44,7 @@ use super::pusher::PushOrder;
 use super::retention::Growth;
 use super::roster::Roster;
 use super::running::Running;
+use super::scaling::Scaler;
 use super::session::Session;
 use super::settings::Settings;
 use super::settler::Ending;
@@ -97,6 +98,8 @@ pub struct Setup {
     pub shedding: shedding::Settings,
     /// When a worker or the node counts as sick.
     pub health: HealthRules,
+    /// How pools grow and shrink.
+    pub scaling: scaling::Rules,
 }
 
 impl Setup {
@@ -106,7 +109,15 @@ impl Setup {
         let stuck = StuckRules { run_multiple: 5.0, stalled_ms: 10_000 };
         let (shedding, health) = (shedding::Settings::off(), HealthRules::default());
         let error_classes = ErrorClasses::of(&catalog);
-        Self { error_classes, catalog: Arc::new(catalog), handlers, stuck, shedding, health }
+        Self {
+            error_classes,
+            catalog: Arc::new(catalog),
+            handlers,
+            stuck,
+            shedding,
+            health,
+            scaling: scaling::Rules::default(),
+        }
     }
 }
 
@@ -140,6 +151,7 @@ pub(super) struct Core {
     pub(super) settings: Settings,
     pub(super) shedding: Shedding,
     pub(super) roster: Roster,
+    pub(super) scaler: Scaler,
     pub(super) stillness: Stillness,
     pub(super) health: Health,
     pub(super) membership: Membership,

@@ -15,6 +15,7 @@ mod gate;
 mod health;
 mod leases;
 mod membership;
+mod meter;
 mod payloads;
 mod pool;
 mod post;
@@ -26,6 +27,7 @@ mod report;
 mod retention;
 mod roster;
 mod running;
+mod scaling;
 mod session;
 mod settings;
 mod settlement;
@@ -69,6 +71,7 @@ pub use admission::TIMEOUT_MS_MAX;
 pub use core::{EngineParams, Setup};
 pub use health::HealthView;
 pub use refusal::Refusal;
+pub use scaling::{PoolOnNode, PoolView, ProposalView, Scale};
 pub use shedding::{NodeShedding, QueueShedding, RuleShedding, SheddingView};
 pub use stuck::StuckRules;
 pub use submit::Submit;
@@ -161,6 +164,7 @@ impl Engine {
             growth: retention::Growth::default(),
             settings: settings::Settings::default(),
             roster: roster::Roster::default(),
+            scaler: scaling::Scaler::default(),
             stillness: stuck::Stillness::default(),
             health: health::Health::default(),
             phase: supervisor.phase(),
@@ -195,6 +199,7 @@ impl Engine {
         engine.service("stuck", stuck::run);
         engine.service("retention", retention::run);
         engine.service("sampler", upkeep::samples);
+        engine.service("scaling", scaling::run);
         engine.service("shedding", shedding::run);
         engine.start_pools();
         engine
@@ -232,6 +237,7 @@ impl Engine {
             self.core.session.broker_failed(&error);
         }
         self.core.setup.store(Arc::new(setup));
+        self.core.scaler.nudge();
         shedding::apply(&self.core);
         self.start_pools();
     }
@@ -395,6 +401,22 @@ impl Engine {
     #[must_use]
     pub fn health(&self, readiness: Readiness) -> HealthView {
         health::view(&self.core, readiness)
+    }
+
+    /// All pools: on this node as they are, on the others as they last told (5 s ago at most).
+    #[must_use]
+    pub fn pools(&self) -> Vec<PoolView> {
+        scaling::everywhere(&self.core)
+    }
+
+    /// Changes the bounds of a pool on all nodes; durable before it returns.
+    pub async fn scale_pool(&self, name: &str, change: Scale, by: &str) -> Result<()> {
+        scaling::scale(&self.core, name, change, by).await
+    }
+
+    /// Lifts everything that was set of a pool at run time.
+    pub async fn lift_pool(&self, name: &str, by: &str) -> Result<()> {
+        scaling::lift(&self.core, name, by).await
     }
 
     /// How ready this node is.

@@ -11,6 +11,7 @@ mod body;
 mod guard;
 mod jobs;
 mod params;
+mod pools;
 mod probes;
 mod problem;
 mod queues;
@@ -121,6 +122,8 @@ pub fn router(state: ApiState) -> Router {
         .route("/v1/workers/{name}", get(workers::show))
         .route("/v1/workers/{name}/drain", post(workers::drain))
         .route("/v1/workers/{name}/replace", post(workers::replace))
+        .route("/v1/pools", get(pools::list))
+        .route("/v1/pools/{name}", get(pools::show).put(pools::scale).delete(pools::reset))
         .route("/livez", get(probes::livez))
         .route("/readyz", get(probes::readyz))
         .route("/health", get(probes::health))

@@ -39,6 +39,7 @@ mod full_disk;
 mod handlers;
 mod idempotency;
 mod life;
+mod pools;
 mod recovery;
 mod retries;
 mod shedding;
