@@ -31,7 +31,7 @@ use crate::policy::breaker;
 use crate::policy::budget::BudgetRules;
 use crate::policy::catalog::Catalog;
 use crate::policy::health::HealthRules;
-use crate::policy::shedding;
+use crate::policy::{scaling, shedding};
 use crate::service::{Phase, watch};
 use crate::telemetry::metrics::ErrorClasses;
 
@@ -48,6 +48,7 @@ use super::pusher::PushOrder;
 use super::retention::Growth;
 use super::roster::Roster;
 use super::running::Running;
+use super::scaling::Scaler;
 use super::session::Session;
 use super::settings::Settings;
 use super::settler::Ending;
@@ -103,6 +104,8 @@ pub struct Setup {
     pub breakers: breaker::Rules,
     /// How many retries there may be.
     pub retry_budget: BudgetRules,
+    /// How pools grow and shrink.
+    pub scaling: scaling::Rules,
 }
 
 impl Setup {
@@ -113,8 +116,8 @@ impl Setup {
         let (shedding, health) = (shedding::Settings::off(), HealthRules::default());
         let (breakers, retry_budget) = Default::default();
         let error_classes = ErrorClasses::of(&catalog);
-        let catalog = Arc::new(catalog);
-        Self { error_classes, catalog, handlers, stuck, shedding, health, breakers, retry_budget }
+        let (catalog, scaling) = (Arc::new(catalog), scaling::Rules::default());
+        Self { error_classes, catalog, handlers, stuck, shedding, health, breakers, retry_budget, scaling }
     }
 }
 
@@ -148,6 +151,7 @@ pub(super) struct Core {
     pub(super) settings: Settings,
     pub(super) shedding: Shedding,
     pub(super) roster: Roster,
+    pub(super) scaler: Scaler,
     pub(super) stillness: Stillness,
     pub(super) health: Health,
     pub(super) breakers: Breakers,

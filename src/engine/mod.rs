@@ -17,6 +17,7 @@ mod gate;
 mod health;
 mod leases;
 mod membership;
+mod meter;
 mod payloads;
 mod pool;
 mod post;
@@ -28,6 +29,7 @@ mod report;
 mod retention;
 mod roster;
 mod running;
+mod scaling;
 mod session;
 mod settings;
 mod settlement;
@@ -71,6 +73,7 @@ pub use admission::TIMEOUT_MS_MAX;
 pub use core::{EngineParams, Setup};
 pub use health::HealthView;
 pub use refusal::Refusal;
+pub use scaling::{PoolOnNode, PoolView, ProposalView, Scale};
 pub use shedding::{NodeShedding, QueueShedding, RuleShedding, SheddingView};
 pub use stuck::StuckRules;
 pub use submit::Submit;
@@ -165,6 +168,7 @@ impl Engine {
             growth: retention::Growth::default(),
             settings: settings::Settings::default(),
             roster: roster::Roster::default(),
+            scaler: scaling::Scaler::default(),
             stillness: stuck::Stillness::default(),
             health: health::Health::default(),
             phase: supervisor.phase(),
@@ -200,6 +204,7 @@ impl Engine {
         engine.service("stuck", stuck::run);
         engine.service("retention", retention::run);
         engine.service("sampler", upkeep::samples);
+        engine.service("scaling", scaling::run);
         engine.service("shedding", shedding::run);
         engine.start_pools();
         engine
@@ -238,6 +243,7 @@ impl Engine {
         }
         self.core.breakers.configure(&setup);
         self.core.setup.store(Arc::new(setup));
+        self.core.scaler.nudge();
         shedding::apply(&self.core);
         self.start_pools();
     }
@@ -421,6 +427,22 @@ impl Engine {
     /// Closes a breaker on all nodes.
     pub async fn reset_breaker(&self, name: &str, by: &str, reason: &str) -> Result<BreakerView> {
         breakers::reset(&self.core, name, by, reason).await
+    }
+
+    /// All pools: on this node as they are, on the others as they last told (5 s ago at most).
+    #[must_use]
+    pub fn pools(&self) -> Vec<PoolView> {
+        scaling::everywhere(&self.core)
+    }
+
+    /// Changes the bounds of a pool on all nodes; durable before it returns.
+    pub async fn scale_pool(&self, name: &str, change: Scale, by: &str) -> Result<()> {
+        scaling::scale(&self.core, name, change, by).await
+    }
+
+    /// Lifts everything that was set of a pool at run time.
+    pub async fn lift_pool(&self, name: &str, by: &str) -> Result<()> {
+        scaling::lift(&self.core, name, by).await
     }
 
     /// How ready this node is.

@@ -197,6 +197,24 @@ pub const CATALOG: &[Metric] = &[
         "1 while a share that /health looks at is in bounds: memory_usage, execution_success_rate",
     ),
     metric(
+        "ganger_pool_desired_workers",
+        Kind::Gauge,
+        "pool,node",
+        "Workers that the pool should have by the autoscaler's last decision",
+    ),
+    metric(
+        "ganger_scale_decisions_total",
+        Kind::Counter,
+        "pool,direction,limiter",
+        "Decisions of the autoscaler: up, down, hold; limiter is tolerance, stabilised, rate, headroom, max, min, missing, none",
+    ),
+    metric(
+        "ganger_scale_changes_total",
+        Kind::Counter,
+        "pool,direction,metric",
+        "Changes of a pool's size by the signal that asked for most: cpu, memory, queue_depth, latency, busy, none",
+    ),
+    metric(
         "ganger_safety_looks_total",
         Kind::Counter,
         "queue,found",
@@ -321,6 +339,11 @@ pub fn start_at_zero(catalog: &Catalog) {
         }
         for reason in ["jobs", "growth"] {
             counter!("ganger_workers_recycled_total", "pool" => pool.to_string(), "reason" => reason).absolute(0);
+        }
+        for (direction, limiter) in [("up", "none"), ("down", "none"), ("hold", "none")] {
+            counter!("ganger_scale_decisions_total", "pool" => pool.to_string(), "direction" => direction,
+                "limiter" => limiter)
+            .absolute(0);
         }
     }
     for known in catalog.types.values() {
@@ -581,6 +604,20 @@ pub fn health_shares(memory_usage: bool, execution_success_rate: bool) {
 /// A worker left: its share is no more.
 pub fn worker_left(worker_type: &str, worker: &str, node: &str) {
     utilization(worker_type, worker, node, f64::NAN);
+}
+
+/// Shows the size that a pool should have, and counts the decision.
+#[expect(clippy::cast_precision_loss, reason = "pools are small")]
+pub fn scaled(pool: &str, node: &str, desired: usize, direction: &'static str, limiter: &'static str) {
+    gauge!("ganger_pool_desired_workers", "pool" => pool.to_owned(), "node" => node.to_owned()).set(desired as f64);
+    counter!("ganger_scale_decisions_total", "pool" => pool.to_owned(), "direction" => direction, "limiter" => limiter)
+        .increment(1);
+}
+
+/// Counts a change of a pool's size by the signal that asked for most.
+pub fn scale_driven(pool: &str, direction: &'static str, metric: &'static str) {
+    counter!("ganger_scale_changes_total", "pool" => pool.to_owned(), "direction" => direction, "metric" => metric)
+        .increment(1);
 }
 
 /// Shows how busy a worker was, 0 to 1.

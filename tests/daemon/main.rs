@@ -41,6 +41,7 @@ mod handlers;
 mod idempotency;
 mod life;
 mod overload;
+mod pools;
 mod recovery;
 mod retries;
 mod shedding;
