@@ -18,7 +18,7 @@ use std::sync::Arc;
 
 use tokio::time::Instant;
 
-use super::breakers::{Entry, Leaves};
+use super::breakers::{Entry, Leave, Leaves};
 use super::core::Core;
 use super::gate::{self, Rank};
 use super::leases;
@@ -92,7 +92,7 @@ async fn claim_narrow(core: &Core, queue: &QueueName, narrow: Rank, room: usize)
         (claim, others)
     });
     let claims = seated.collect();
-    seats.flatten().for_each(|unused| unused.rest());
+    seats.flatten().for_each(Leave::rest);
     // What is left in a narrow lane cannot be claimed now; whoever ends there speaks up.
     Ok(Granted { claims, more: false, ..part })
 }
