@@ -142,7 +142,9 @@ pub(super) fn setup(config: &Config) -> Result<Setup, Failure> {
     }
     let stuck = StuckRules { run_multiple: config.stuck.run_multiple, stalled_ms: ms(config.stuck.stalled_ms) };
     let (shedding, health) = (config.shedding.clone(), config.health.clone());
-    Ok(Setup { stuck, shedding, health, ..Setup::new(config.catalog.clone(), handlers) })
+    let (breakers, retry_budget, scaling) = (config.breakers.clone(), config.retry_budget, config.scaling);
+    let plain = Setup::new(config.catalog.clone(), handlers);
+    Ok(Setup { stuck, shedding, health, breakers, retry_budget, scaling, ..plain })
 }
 
 /// Milliseconds of a checked configuration, signed.

@@ -5,6 +5,7 @@
 //! configuration.
 
 mod bench;
+mod breakers;
 mod client;
 mod completions;
 mod config;
@@ -14,6 +15,7 @@ mod jobs;
 mod migrate;
 mod ndjson;
 mod output;
+mod pools;
 mod queues;
 mod serve;
 mod shedding;
@@ -55,10 +57,14 @@ enum Command {
     Queues(queues::Args),
     /// List, pause and resume job types.
     Types(types::Args),
-    /// Show load shedding, and override its rules.
-    Shedding(shedding::Args),
+    /// List pools with their sizes and reasons, and set other bounds.
+    Pools(pools::Args),
     /// List, drain and replace workers.
     Workers(workers::Args),
+    /// List, trip and reset circuit breakers.
+    Breakers(breakers::Args),
+    /// Show load shedding, and override its rules.
+    Shedding(shedding::Args),
     /// Ask a node whether it is healthy; for container checks.
     Health(health::Args),
     /// Measure how fast jobs are accepted, started and finished.
@@ -109,8 +115,10 @@ async fn run(command: Command) -> i32 {
         Command::Jobs(args) => args.run().await,
         Command::Queues(args) => args.run().await,
         Command::Types(args) => args.run().await,
-        Command::Shedding(args) => args.run().await,
+        Command::Pools(args) => args.run().await,
         Command::Workers(args) => args.run().await,
+        Command::Breakers(args) => args.run().await,
+        Command::Shedding(args) => args.run().await,
         Command::Health(args) => args.run().await,
         Command::Bench(args) => Box::pin(args.run()).await,
         Command::VerifyHistory(args) => args.run(),
@@ -159,6 +167,9 @@ mod tests {
             "workers list -o json",
             "workers drain exec-worker-3 --wait 5m",
             "workers replace node-a:exec-worker-3 --by me",
+            "pools list -o json",
+            "pools scale exec-workers --min 2 --max 15 --floor 10 --ttl 10m --by me",
+            "pools reset exec-workers",
             "health --live",
             "bench --jobs 1000 --mode single --concurrency 8",
             "config show --origins",
@@ -179,6 +190,7 @@ mod tests {
             "submit noop --delay 30s --run-at x",
             "jobs show",
             "shedding set 6",
+            "pools scale exec-workers",
         ] {
             let parsed = Cli::try_parse_from(std::iter::once("ganger").chain(line.split(' ')));
             assert_eq!(parsed.unwrap_err().exit_code(), 2, "{line}");

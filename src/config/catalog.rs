@@ -194,7 +194,7 @@ fn retry(section: &Section<'_>) -> RetryPolicy {
     }
 }
 
-fn classes(section: &Section<'_>, key: &str) -> Vec<String> {
+pub(super) fn classes(section: &Section<'_>, key: &str) -> Vec<String> {
     let classes = section.texts(key);
     for class in &classes {
         check_class(section, key, class);

@@ -3,6 +3,7 @@
 //! Everything is checked here, at the door, and all problems are reported together; behind it
 //! nothing checks again. `docs/CONFIG.md` is the operator's view.
 
+mod breakers;
 mod catalog;
 mod health;
 mod layers;
@@ -22,9 +23,10 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use crate::job::TypeName;
+use crate::policy::budget::BudgetRules;
 use crate::policy::catalog::Catalog;
 use crate::policy::health::HealthRules;
-use crate::policy::scaling::Rules;
+use crate::policy::{breaker, scaling};
 
 pub use crate::policy::shedding::{Mode as SheddingMode, Settings as SheddingConfig};
 pub use layers::{ConfigFile, Flags, Sources, UrlCheck};
@@ -53,7 +55,7 @@ pub struct Config {
     /// Queues, pools and job types.
     pub catalog: Catalog,
     /// How pools scale.
-    pub scaling: Rules,
+    pub scaling: scaling::Rules,
     /// MCP servers by name.
     pub mcp_servers: BTreeMap<String, McpServer>,
     /// How MCP handlers turn error texts into classes, by job type, first match first.
@@ -67,7 +69,9 @@ pub struct Config {
     /// The runbook's result cache.
     pub result_cache: ResultCacheConfig,
     /// Circuit breakers.
-    pub breakers: BreakersConfig,
+    pub breakers: breaker::Rules,
+    /// Retries.
+    pub retry_budget: BudgetRules,
     /// Load shedding.
     pub shedding: SheddingConfig,
     /// When a worker or the node counts as sick.

@@ -9,10 +9,10 @@ use crate::job::{NodeId, TypeName};
 use super::reader::{Section, one_of};
 use super::secret::SecretUrl;
 use super::{
-    ALLOW_WITHOUT_AUTH, AuthConfig, AuthToken, BreakersConfig, Config, DURATION_MS_MAX, Effective, HandlersConfig,
-    LeaseConfig, LedgerConfig, LimitsConfig, LockConfig, LogFormat, LoggingConfig, McpServer, RedisConfig,
-    ResultCacheConfig, RetentionConfig, Role, ServerConfig, ShutdownConfig, StartupConfig, StuckConfig, UrlCheck,
-    catalog, health, pools, shedding,
+    ALLOW_WITHOUT_AUTH, AuthConfig, AuthToken, Config, DURATION_MS_MAX, Effective, HandlersConfig, LeaseConfig,
+    LedgerConfig, LimitsConfig, LockConfig, LogFormat, LoggingConfig, McpServer, RedisConfig, ResultCacheConfig,
+    RetentionConfig, Role, ServerConfig, ShutdownConfig, StartupConfig, StuckConfig, UrlCheck, breakers, catalog,
+    health, pools, shedding,
 };
 
 /// A request, a payload or a result above this would not fit the daemon's memory beside others: 1 GiB.
@@ -46,8 +46,9 @@ pub(super) fn read(root: &Section<'_>, effective: Effective, check_redis_url: Op
     let lease = lease(&root.table("lease"));
     let lock = lock(&root.table("lock"));
     let result_cache = result_cache(&root.table("result_cache"));
-    let breakers = breakers(&root.table("breakers"));
     let stuck = stuck(&root.table("stuck"));
+    let breakers = breakers::breakers(&root.table("breakers"));
+    let retry_budget = breakers::retry_budget(&root.table("retry_budget"));
     let retention = retention(&root.table("retention"));
     let startup = startup(&root.table("startup"));
     let shutdown = shutdown(&root.table("shutdown"));
@@ -65,6 +66,7 @@ pub(super) fn read(root: &Section<'_>, effective: Effective, check_redis_url: Op
         result_cache,
         breakers,
         stuck,
+        retry_budget,
         retention,
         startup,
         shutdown,
@@ -250,15 +252,6 @@ fn lock(section: &Section<'_>) -> LockConfig {
 
 fn result_cache(section: &Section<'_>) -> ResultCacheConfig {
     let read = ResultCacheConfig { ttl_ms: section.integer("ttl_ms", 1, DURATION_MS_MAX) };
-    section.finish();
-    read
-}
-
-fn breakers(section: &Section<'_>) -> BreakersConfig {
-    let read = BreakersConfig {
-        failures: u32::try_from(section.integer("failures", 1, 1_000_000)).unwrap_or(u32::MAX),
-        open_ms: section.integer("open_ms", 1, DURATION_MS_MAX),
-    };
     section.finish();
     read
 }

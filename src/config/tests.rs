@@ -74,6 +74,7 @@ fn the_defaults_are_the_runbooks() {
     assert_eq!((config.breakers.failures, config.breakers.open_ms), (5, 60_000));
     assert!(matches!(config.ledger, LedgerConfig::Sqlite { path, .. } if path.ends_with("ganger-data/ganger.db")));
     assert!(config.redis.is_none());
+    assert_eq!(config.scaling, crate::policy::scaling::Rules::default());
 }
 
 #[test]

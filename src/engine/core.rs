@@ -27,13 +27,17 @@ use crate::host::Host;
 use crate::job::{JobId, JobIds, NodeId, QueueName, TypeName};
 use crate::ledger::{Ledger, Retention};
 use crate::mutant::mutant;
+use crate::policy::breaker;
+use crate::policy::budget::BudgetRules;
 use crate::policy::catalog::Catalog;
 use crate::policy::health::HealthRules;
-use crate::policy::shedding;
+use crate::policy::{scaling, shedding};
 use crate::service::{Phase, watch};
 use crate::telemetry::metrics::ErrorClasses;
 
 use super::Limits;
+use super::breakers::Breakers;
+use super::budgets::Budgets;
 use super::committer::Ticket;
 use super::figures::Figures;
 use super::health::Health;
@@ -44,6 +48,7 @@ use super::pusher::PushOrder;
 use super::retention::Growth;
 use super::roster::Roster;
 use super::running::Running;
+use super::scaling::Scaler;
 use super::session::Session;
 use super::settings::Settings;
 use super::settler::Ending;
@@ -95,6 +100,12 @@ pub struct Setup {
     pub shedding: shedding::Settings,
     /// When a worker or the node counts as sick.
     pub health: HealthRules,
+    /// When breakers open and close.
+    pub breakers: breaker::Rules,
+    /// How many retries there may be.
+    pub retry_budget: BudgetRules,
+    /// How pools grow and shrink.
+    pub scaling: scaling::Rules,
 }
 
 impl Setup {
@@ -103,8 +114,10 @@ impl Setup {
     pub fn new(catalog: Catalog, handlers: HashMap<TypeName, SharedHandler>) -> Self {
         let stuck = StuckRules { run_multiple: 5.0, stalled_ms: 10_000 };
         let (shedding, health) = (shedding::Settings::off(), HealthRules::default());
+        let (breakers, retry_budget) = Default::default();
         let error_classes = ErrorClasses::of(&catalog);
-        Self { error_classes, catalog: Arc::new(catalog), handlers, stuck, shedding, health }
+        let (catalog, scaling) = (Arc::new(catalog), scaling::Rules::default());
+        Self { error_classes, catalog, handlers, stuck, shedding, health, breakers, retry_budget, scaling }
     }
 }
 
@@ -138,8 +151,11 @@ pub(super) struct Core {
     pub(super) settings: Settings,
     pub(super) shedding: Shedding,
     pub(super) roster: Roster,
+    pub(super) scaler: Scaler,
     pub(super) stillness: Stillness,
     pub(super) health: Health,
+    pub(super) breakers: Breakers,
+    pub(super) budgets: Budgets,
     pub(super) membership: Membership,
     pub(super) leases: Leases,
     pub(super) sweep: Sweep,
@@ -166,6 +182,7 @@ impl Core {
     pub(super) fn may_claim(&self) -> bool {
         *self.phase.borrow() == Phase::Running
             && self.session.is_open()
+            && self.breakers.is_ready()
             && (self.unsettled.load(Ordering::Relaxed) < UNSETTLED_MAX || mutant!(claims_without_bound))
     }
 

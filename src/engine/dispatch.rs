@@ -8,6 +8,8 @@ use crate::clock::Timestamp;
 use crate::job::{Counters, Failure, Job, QueueName, Seq, State, TypeName, counter_of, epoch_of};
 use crate::ledger::{Confirm, Confirmed};
 use crate::mutant::mutant;
+use crate::policy::breaker::Pass;
+use crate::policy::budget::postpone_ms;
 use crate::policy::catalog::{JobType, OnLate};
 use crate::policy::verdict::poison;
 use crate::telemetry::metrics;
@@ -16,8 +18,9 @@ use std::sync::Arc;
 
 use tokio::time::Instant;
 
+use super::breakers::{Entry, Leaves};
 use super::core::Core;
-use super::gate;
+use super::gate::{self, Narrow};
 use super::leases;
 use super::running::Run;
 use super::worker::Assignment;
@@ -28,48 +31,98 @@ const FENCES_MAX: i64 = 1 << 31;
 /// By how much two estimates of the broker's clock may differ, in milliseconds.
 const DUE_TOLERANCE_MS: i64 = 100;
 
+/// Jobs that were claimed, each with the leaves that it runs by.
+#[derive(Debug, Default)]
+pub(super) struct Granted {
+    pub(super) claims: Vec<(Claim, Leaves)>,
+    /// When the next entry becomes due, as a wait from now in milliseconds.
+    pub(super) next_due_in_ms: Option<i64>,
+    /// Whether open lanes hold more.
+    pub(super) more: bool,
+}
+
 /// Claims up to `limit` jobs of the lanes that are open here: those that may start only a few first, and what
 /// is shed only with what is left.
-pub(super) async fn claim(core: &Core, queue: &QueueName, limit: usize) -> Result<Claimed, BrokerError> {
+pub(super) async fn claim(core: &Core, queue: &QueueName, limit: usize) -> Result<Granted, BrokerError> {
     let setup = core.setup.load_full();
     let lanes = gate::lanes(core, &setup, queue);
-    let mut claimed = Claimed::default();
-    for (lane, allowance) in lanes.limited {
-        let part = claim_lanes(core, queue, vec![lane], allowance.min(limit - claimed.claims.len())).await?;
-        // What a narrow lane still holds cannot be claimed now.
-        join(&mut claimed, Claimed { more: false, ..part });
+    let mut granted = Granted::default();
+    let (late, early): (Vec<_>, Vec<_>) = lanes.narrow.into_iter().partition(|narrow| narrow.is_last);
+    for narrow in early {
+        let part = claim_narrow(core, queue, narrow, limit - granted.claims.len()).await?;
+        granted.join(part);
     }
-    for lanes in [lanes.open, lanes.last] {
-        let part = claim_lanes(core, queue, lanes, limit - claimed.claims.len()).await?;
-        join(&mut claimed, part);
+    let part = claim_lanes(core, queue, lanes.open, &[], limit - granted.claims.len()).await?;
+    granted.join(part);
+    for narrow in late {
+        let part = claim_narrow(core, queue, narrow, limit - granted.claims.len()).await?;
+        granted.join(part);
     }
-    if !claimed.claims.is_empty() {
+    let part = claim_lanes(core, queue, lanes.last, &[], limit - granted.claims.len()).await?;
+    granted.join(part);
+    if !granted.claims.is_empty() {
         core.stillness.end(queue);
     }
-    if claimed.claims.last().is_some_and(|claim| counter_of(claim.fence) > FENCES_MAX && !mutant!(fences_never_anew)) {
+    let last = granted.claims.last();
+    if last.is_some_and(|(claim, _)| counter_of(claim.fence) > FENCES_MAX && !mutant!(fences_never_anew)) {
         core.session.fences_run_out();
     }
-    Ok(claimed)
+    Ok(granted)
 }
 
-fn join(claimed: &mut Claimed, part: Claimed) {
-    claimed.claims.extend(part.claims);
-    claimed.more |= part.more;
-    claimed.next_due_in_ms = match (claimed.next_due_in_ms, part.next_due_in_ms) {
-        (Some(one), Some(other)) => Some(one.min(other)),
-        (one, other) => one.or(other),
-    };
+impl Granted {
+    fn join(&mut self, part: Self) {
+        self.claims.extend(part.claims);
+        self.more |= part.more;
+        self.next_due_in_ms = match (self.next_due_in_ms, part.next_due_in_ms) {
+            (Some(one), Some(other)) => Some(one.min(other)),
+            (one, other) => one.or(other),
+        };
+    }
 }
 
-/// Claims up to `limit` jobs of these lanes.
+/// Claims as many jobs of lanes that breakers narrow as those let through: first the seats, then the jobs for them.
+async fn claim_narrow(core: &Core, queue: &QueueName, narrow: Narrow, room: usize) -> Result<Granted, BrokerError> {
+    let mut seats: Vec<Leaves> = (0..room).map(|_| Leaves::new()).collect();
+    for entry in &narrow.by {
+        if !seats.is_empty() {
+            let leaves = entry.reserve(core, seats.len(), narrow.timeout_ms).await;
+            seats.truncate(leaves.len());
+            seats.iter_mut().zip(leaves).for_each(|(seat, leave)| seat.push(leave));
+        }
+    }
+    let part = claim_lanes(core, queue, narrow.lanes, &narrow.by, seats.len()).await?;
+    let mut seats = seats.into_iter();
+    let seated = part.claims.into_iter().zip(&mut seats).map(|((claim, mut others), seat)| {
+        others.extend(seat);
+        (claim, others)
+    });
+    let claims = seated.collect();
+    seats.flatten().for_each(|unused| unused.rest());
+    // What is left in a narrow lane cannot be claimed now; whoever ends there speaks up.
+    Ok(Granted { claims, more: false, ..part })
+}
+
+/// Claims up to `limit` jobs of these lanes. They run by leave of all their breakers but the `reserved` ones, as
+/// those are before the claim: what changes meanwhile ends the leave.
 async fn claim_lanes(
     core: &Core,
     queue: &QueueName,
     lanes: Vec<TypeName>,
+    reserved: &[Arc<Entry>],
     limit: usize,
-) -> Result<Claimed, BrokerError> {
+) -> Result<Granted, BrokerError> {
     if lanes.is_empty() || limit == 0 {
-        return Ok(Claimed::default());
+        return Ok(Granted::default());
+    }
+    let mut passes: HashMap<TypeName, Vec<(Arc<Entry>, Pass)>> = HashMap::new();
+    for lane in &lanes {
+        let mut gates = core.breakers.gates(lane);
+        gates.retain(|entry| !reserved.iter().any(|other| Arc::ptr_eq(other, entry)));
+        if !gates.is_empty() {
+            let pass = |entry: Arc<Entry>| (entry.clone(), entry.pass());
+            passes.insert(lane.clone(), gates.into_iter().map(pass).collect());
+        }
     }
     let request = ClaimRequest {
         queue: queue.clone(),
@@ -80,7 +133,12 @@ async fn claim_lanes(
         lock_ms: core.params.lock_ms,
         lock_wait_ms: core.params.lock_wait_ms,
     };
-    core.broker.claim(&request).await
+    let Claimed { claims, next_due_in_ms, more } = core.broker.claim(&request).await?;
+    let enter = |claim: Claim| {
+        let passes = passes.get(&claim.job_type).map(Vec::as_slice).unwrap_or_default();
+        (claim, passes.iter().map(|(entry, pass)| entry.enter(*pass)).collect())
+    };
+    Ok(Granted { claims: claims.into_iter().map(enter).collect(), next_due_in_ms, more })
 }
 
 /// A claim with its row.
@@ -96,15 +154,15 @@ pub(super) async fn prepare(
     core: &Core,
     queue: &QueueName,
     asked: Instant,
-    claims: Vec<Claim>,
+    claims: Vec<(Claim, Leaves)>,
 ) -> (Vec<Assignment>, bool) {
-    let clean = |claim: &Claim| if claim.suspect { 0 } else { claim.seq };
+    let clean = |(claim, _): &(Claim, Leaves)| if claim.suspect { 0 } else { claim.seq };
     let cached = core.payloads.take(claims.iter().map(clean));
     let trusted = leases::trusted_until(core, asked);
     let claimants: Vec<Claimant> = claims
         .into_iter()
         .zip(cached)
-        .map(|(claim, job)| Claimant { run: core.running.add(queue, &claim, trusted), claim, job })
+        .map(|((claim, leaves), job)| Claimant { run: core.running.add(queue, &claim, leaves, trusted), claim, job })
         .collect();
     // Others were told what runs here. What came too late for that is not started, or it might run twice.
     let epoch = core.membership.epoch();
@@ -229,7 +287,25 @@ async fn judge(core: &Core, claimant: Claimant) -> Option<Assignment> {
         core.rest_unrun(&run, &job, counters, state, why).await;
         return None;
     }
+    if !fits_budget(core, &run, &counters, now) {
+        let due_at_ms = Some(core.due_in(postpone_ms(core.chance.share())).millis());
+        metrics::deferred(run.queue.as_str(), "budget", 1);
+        core.give_back(&run, Release::Defer { due_at_ms }).await;
+        return None;
+    }
     Some(Assignment { run, job, counters, redelivered: claim.suspect })
+}
+
+/// Whether a job may make this attempt as far as the retry budgets of what it depends on go.
+fn fits_budget(core: &Core, run: &Run, counters: &Counters, now: Timestamp) -> bool {
+    let gates = core.breakers.gates(&run.job_type);
+    let names: Vec<&str> = gates.iter().map(|entry| entry.name()).collect();
+    match counters.attempts {
+        0 if counters.deliveries <= 1 => core.budgets.first(&run.queue, names.into_iter(), now),
+        0 => {}
+        _ => return core.budgets.may_retry(&run.queue, &names, &core.setup.load().retry_budget, now),
+    }
+    true
 }
 
 fn larger(one: Counters, other: Counters) -> Counters {

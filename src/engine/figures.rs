@@ -42,6 +42,14 @@ impl Figures {
         runs.pools.entry(pool.clone()).or_default().record(now, ms, failed);
     }
 
+    /// How many runs of a pool ended in the last five minutes, how many a second over the last one, and their
+    /// mean length in milliseconds; `None` without any.
+    pub(super) fn pool_runs(&self, pool: &PoolName, now: Timestamp) -> Option<(u64, f64, f64)> {
+        let runs = lock(&self.runs);
+        let window = runs.pools.get(pool)?;
+        window.mean_ms(now).map(|mean_ms| (window.count(now), window.rate(now), mean_ms))
+    }
+
     /// Runs of a queue that finish a second on this node; `None` when none did in the last minute.
     pub(super) fn queue_rate(&self, queue: &QueueName, now: Timestamp) -> Option<f64> {
         let rate = lock(&self.runs).queues.get(queue).map(|window| window.rate(now));

@@ -4,6 +4,8 @@
 //! [`Engine::start`] lists them.
 
 mod admission;
+mod breakers;
+mod budgets;
 mod care;
 mod committer;
 mod control;
@@ -15,6 +17,7 @@ mod gate;
 mod health;
 mod leases;
 mod membership;
+mod meter;
 mod payloads;
 mod pool;
 mod post;
@@ -26,6 +29,7 @@ mod report;
 mod retention;
 mod roster;
 mod running;
+mod scaling;
 mod session;
 mod settings;
 mod settlement;
@@ -69,12 +73,13 @@ pub use admission::TIMEOUT_MS_MAX;
 pub use core::{EngineParams, Setup};
 pub use health::HealthView;
 pub use refusal::Refusal;
+pub use scaling::{PoolOnNode, PoolView, ProposalView, Scale};
 pub use shedding::{NodeShedding, QueueShedding, RuleShedding, SheddingView};
 pub use stuck::StuckRules;
 pub use submit::Submit;
 pub use views::{
-    Drained, Fate, JobPage, JobView, QueueView, Readiness, StuckJob, StuckKind, StuckQueue, StuckView, Submitted,
-    TypeView,
+    BreakerView, Drained, Fate, JobPage, JobView, QueueView, Readiness, StuckJob, StuckKind, StuckQueue, StuckView,
+    Submitted, TypeView,
 };
 pub use workers::{Ordered, WorkerOrder, WorkerState, WorkerView};
 
@@ -136,6 +141,8 @@ impl Engine {
         let (accepters, settlers) = params.committers;
         let core = Arc::new(Core {
             shedding: shedding::Shedding::new(&setup.shedding),
+            breakers: breakers::Breakers::new(broker.clone(), &setup),
+            budgets: budgets::Budgets::default(),
             membership: membership::Membership::new(params.node.clone(), clock.now()),
             leases: leases::Leases::default(),
             sweep: sweep::Sweep::default(),
@@ -161,6 +168,7 @@ impl Engine {
             growth: retention::Growth::default(),
             settings: settings::Settings::default(),
             roster: roster::Roster::default(),
+            scaler: scaling::Scaler::default(),
             stillness: stuck::Stillness::default(),
             health: health::Health::default(),
             phase: supervisor.phase(),
@@ -190,11 +198,13 @@ impl Engine {
         engine.service("settings", settings::run);
         engine.service("worker-orders", workers::run);
         engine.service("health", health::run);
+        engine.service("breakers", breakers::run);
         engine.service("sweep", sweep::run);
         engine.service("late-jobs", upkeep::late_jobs);
         engine.service("stuck", stuck::run);
         engine.service("retention", retention::run);
         engine.service("sampler", upkeep::samples);
+        engine.service("scaling", scaling::run);
         engine.service("shedding", shedding::run);
         engine.start_pools();
         engine
@@ -231,7 +241,9 @@ impl Engine {
         {
             self.core.session.broker_failed(&error);
         }
+        self.core.breakers.configure(&setup);
         self.core.setup.store(Arc::new(setup));
+        self.core.scaler.nudge();
         shedding::apply(&self.core);
         self.start_pools();
     }
@@ -395,6 +407,42 @@ impl Engine {
     #[must_use]
     pub fn health(&self, readiness: Readiness) -> HealthView {
         health::view(&self.core, readiness)
+    }
+
+    /// All breakers.
+    pub async fn breakers(&self) -> Vec<BreakerView> {
+        breakers::list(&self.core).await
+    }
+
+    /// One breaker.
+    pub async fn breaker(&self, name: &str) -> Result<BreakerView> {
+        breakers::show(&self.core, name).await
+    }
+
+    /// Opens a breaker on all nodes until it is reset, or for a time; durable before it returns.
+    pub async fn trip_breaker(&self, name: &str, by: &str, reason: &str, for_ms: Option<i64>) -> Result<BreakerView> {
+        breakers::trip(&self.core, name, by, reason, for_ms).await
+    }
+
+    /// Closes a breaker on all nodes.
+    pub async fn reset_breaker(&self, name: &str, by: &str, reason: &str) -> Result<BreakerView> {
+        breakers::reset(&self.core, name, by, reason).await
+    }
+
+    /// All pools: on this node as they are, on the others as they last told (5 s ago at most).
+    #[must_use]
+    pub fn pools(&self) -> Vec<PoolView> {
+        scaling::everywhere(&self.core)
+    }
+
+    /// Changes the bounds of a pool on all nodes; durable before it returns.
+    pub async fn scale_pool(&self, name: &str, change: Scale, by: &str) -> Result<()> {
+        scaling::scale(&self.core, name, change, by).await
+    }
+
+    /// Lifts everything that was set of a pool at run time.
+    pub async fn lift_pool(&self, name: &str, by: &str) -> Result<()> {
+        scaling::lift(&self.core, name, by).await
     }
 
     /// How ready this node is.

@@ -12,13 +12,12 @@ use tokio::sync::{broadcast, mpsc};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::broker::Claimed;
 use crate::job::{PoolName, QueueName};
 use crate::telemetry::metrics;
 
 use super::core::Core;
 use super::crew::Crew;
-use super::dispatch;
+use super::dispatch::{self, Granted};
 
 /// Between two looks that nothing asked for; spread by a fifth.
 const SAFETY_MS: f64 = 1_000.0;
@@ -53,6 +52,7 @@ pub(super) async fn run(core: Arc<Core>, name: PoolName, stop: CancellationToken
     };
     // Subscribed before the first look, so that no wake-up falls between.
     let (mut wakes, mut opened) = (core.broker.wakes(), core.shedding.wakes());
+    let mut let_through = core.breakers.wakes();
     let (mut session, mut phase, told) = (core.session.broker(), core.phase.clone(), core.roster.told(&name));
     let (sender, mut reports) = mpsc::channel(256);
     let crew = Crew::new(core.clone(), name, sender);
@@ -74,6 +74,7 @@ pub(super) async fn run(core: Arc<Core>, name: PoolName, stop: CancellationToken
             ended = pool.crew.ended() => pool.crew.bury(&ended),
             () = woken(&mut wakes, &pool.queue) => pool.ask(),
             () = woken(&mut opened, &pool.queue) => pool.ask(),
+            () = woken(&mut let_through, &pool.queue) => pool.ask(),
             () = session.changed() => pool.ask(),
             () = phase.changed() => pool.ask(),
             () = told.notified() => {
@@ -147,7 +148,7 @@ impl Dispatcher {
                 return;
             }
         };
-        let Claimed { claims, next_due_in_ms, more } = claimed;
+        let Granted { claims, next_due_in_ms, more } = claimed;
         if cause == Cause::Safety {
             metrics::safety_look(self.queue.as_str(), !claims.is_empty());
         }

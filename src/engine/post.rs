@@ -12,6 +12,7 @@ use crate::job::{PoolName, WorkerName};
 use crate::policy::health::{Condition, Facts, HealthRules, Tally, Why};
 use crate::service::lock;
 
+use super::meter::Meter;
 use super::running::Run;
 
 /// One worker of this node.
@@ -21,6 +22,8 @@ pub(super) struct Post {
     pub(super) pool: PoolName,
     /// When it was hired; a name is used again, this is not.
     pub(super) hired_at: Timestamp,
+    /// What its work uses.
+    pub(super) meter: Meter,
     state: Mutex<State>,
 }
 
@@ -61,7 +64,7 @@ pub(super) struct Look {
 impl Post {
     pub(super) fn new(name: WorkerName, pool: PoolName, now: Timestamp) -> Self {
         let state = State { since: now, ..State::default() };
-        Self { name, pool, hired_at: now, state: Mutex::new(state) }
+        Self { name, pool, hired_at: now, meter: Meter::new(now), state: Mutex::new(state) }
     }
 
     /// Notes the start of a run.

@@ -7,6 +7,7 @@ use crate::job::NodeId;
 
 use super::core::Core;
 use super::membership::Status;
+use super::scaling::{self, PoolOnNode};
 use super::shedding::{self, NodeShedding};
 use super::workers::{self, WorkerView};
 
@@ -19,6 +20,8 @@ pub(super) struct Report {
     /// Its workers.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(super) workers: Vec<WorkerView>,
+    /// Its pools.
+    pub(super) pools: Vec<PoolOnNode>,
 }
 
 /// A report with whose it is.
@@ -32,7 +35,7 @@ pub(super) struct Reported {
 
 /// This node's report as of now.
 pub(super) fn own(core: &Core) -> Report {
-    Report { shedding: shedding::own(core), workers: workers::to_tell(core) }
+    Report { shedding: shedding::own(core), pools: scaling::own(core), workers: workers::to_tell(core) }
 }
 
 /// The reports of all living nodes, this one's first and fresh.

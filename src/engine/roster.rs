@@ -41,10 +41,15 @@ impl Default for Roster {
 }
 
 impl Roster {
-    /// How many workers a pool should have now, within what is configured.
+    /// How many workers a pool should have now: as it was told, or the fewest that are configured.
     pub(super) fn wanted(&self, pool: &catalog::Pool) -> usize {
         let wanted = lock(&self.pools).get(&pool.name).and_then(|desk| desk.wanted);
         wanted.unwrap_or(pool.min).clamp(pool.min, pool.max.max(pool.min))
+    }
+
+    /// How many workers a pool was told to have, if it was told.
+    pub(super) fn told_size(&self, pool: &PoolName) -> Option<usize> {
+        lock(&self.pools).get(pool).and_then(|desk| desk.wanted)
     }
 
     /// Fires when a pool was told something.

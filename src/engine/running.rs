@@ -14,6 +14,8 @@ use crate::handler::Footprint;
 use crate::job::{Counters, Fence, JobId, QueueName, Seq, TypeName};
 use crate::service::lock;
 
+use super::breakers::{Leave, Leaves};
+
 /// How long a handler may take to stop when the whole node leaves, whose own deadline is near, or when an operator
 /// does not want to wait.
 const HURRIED_GRACE: Duration = Duration::from_millis(400);
@@ -73,6 +75,8 @@ pub(super) struct Run {
     trusted_until: Mutex<Instant>,
     /// Whether the run has ended and its outcome was handed on.
     concluded: AtomicBool,
+    /// By whose leave it runs; they end with it.
+    leaves: Mutex<Leaves>,
 }
 
 impl Run {
@@ -103,6 +107,16 @@ impl Run {
         self.concluded.load(Ordering::Acquire)
     }
 
+    /// Whether all that it depends on may still be called.
+    pub(super) fn may_start(&self) -> bool {
+        lock(&self.leaves).iter().all(Leave::is_current)
+    }
+
+    /// Its leaves, for whoever ends them.
+    pub(super) fn take_leaves(&self) -> Leaves {
+        std::mem::take(&mut lock(&self.leaves))
+    }
+
     /// Why it was told to stop, if it was.
     pub(super) fn stopped(&self) -> Option<StopReason> {
         self.reason.get().map(|(reason, _)| *reason)
@@ -123,7 +137,10 @@ impl Run {
 
     /// Its job goes to somebody else: whatever its handler still says but a result is void. True the first time.
     pub(super) fn give_away(&self) -> bool {
-        !self.given_away.swap(true, Ordering::AcqRel)
+        let is_first = !self.given_away.swap(true, Ordering::AcqRel);
+        // Nothing will be learnt from it any more, and a probe that is lost with it may be made anew.
+        drop(self.take_leaves());
+        is_first
     }
 
     /// Whether its job was given to somebody else.
@@ -151,7 +168,7 @@ impl Running {
     }
 
     /// Notes a lease. An older lease of the same job on this node is told to stop: it was lost.
-    pub(super) fn add(&self, queue: &QueueName, claim: &Claim, trusted_until: Instant) -> Arc<Run> {
+    pub(super) fn add(&self, queue: &QueueName, claim: &Claim, leaves: Leaves, trusted_until: Instant) -> Arc<Run> {
         let run = Arc::new(Run {
             id: claim.id.clone(),
             seq: claim.seq,
@@ -167,6 +184,7 @@ impl Running {
             given_away: AtomicBool::new(false),
             trusted_until: Mutex::new(trusted_until),
             concluded: AtomicBool::new(false),
+            leaves: Mutex::new(leaves),
         });
         let mut runs = lock(&self.runs);
         if claim.suspect {

@@ -83,7 +83,8 @@ pub(super) async fn run(core: Arc<Core>, stop: CancellationToken) {
     .await;
 }
 
-async fn read(core: &Core) -> crate::ledger::Result<()> {
+/// Reads what others have set, and drops what has lapsed.
+pub(super) async fn read(core: &Core) -> crate::ledger::Result<()> {
     let all = core.ledger.settings().await?;
     let now = core.clock.now();
     for lapsed in all.iter().filter(|setting| setting.until.is_some_and(|until| until <= now)) {

@@ -16,6 +16,7 @@ use crate::policy::verdict::{Decision, Ending as Told, decide};
 use crate::telemetry::metrics;
 
 use super::admission;
+use super::breakers;
 use super::committer::Ticket;
 use super::core::Core;
 use super::running::{Run, StopReason};
@@ -130,7 +131,21 @@ impl Core {
             return tracing::info!(job.id = %run.id, "The former handler of job {} has ended without a result", run.id);
         }
         let queue = run.queue.as_str();
+        let spared = breakers::conclude(self, run, &ran, facts.finished_at.since(facts.started_at));
+        if let Some(delay_ms) = spared {
+            metrics::deferred(queue, "breaker", 1);
+            tracing::info!(job.id = %run.id, job.type_ = %run.job_type,
+                "Job {} failed on what is known to be down, which costs it no attempt", run.id);
+            return self.put_off(run, job, facts, delay_ms).await;
+        }
         self.note_load(run, job, facts, &ran);
+        let spared = breakers::conclude(self, run, &ran, facts.finished_at.since(facts.started_at));
+        if let Some(delay_ms) = spared {
+            metrics::deferred(queue, "breaker", 1);
+            tracing::info!(job.id = %run.id, job.type_ = %run.job_type,
+                "Job {} failed on what is known to be down, which costs it no attempt", run.id);
+            return self.put_off(run, job, facts, delay_ms).await;
+        }
         let judged = match (run.stopped(), ran) {
             (Some(StopReason::LeaseLost), Ran::Stopped) => {
                 metrics::lease_lost(queue);
@@ -191,7 +206,7 @@ impl Core {
 
     /// When what waits for `delay_ms` from now on is due: on the broker's clock, which decides it, so that the
     /// ledger and the broker say the same.
-    fn due_in(&self, delay_ms: u64) -> Timestamp {
+    pub(super) fn due_in(&self, delay_ms: u64) -> Timestamp {
         Timestamp(self.broker.now_ms().saturating_add_unsigned(delay_ms))
     }
 

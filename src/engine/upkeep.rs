@@ -66,6 +66,7 @@ pub(super) async fn samples(core: Arc<Core>, stop: CancellationToken) {
 #[expect(clippy::cast_precision_loss, reason = "seconds for people")]
 async fn sample(core: &Core) {
     let catalog = core.catalog();
+    let mut lanes = Vec::new();
     for queue in catalog.queues.values() {
         let Some(depth) = queries::depth(core, &queue.name).await else { continue };
         // Under strict order a score is no point in time.
@@ -79,7 +80,9 @@ async fn sample(core: &Core) {
             paused: depth.paused.contains(&None),
         };
         metrics::queue(queue.name.as_str(), queue.priorities, &figures);
+        lanes.extend(depth.lanes);
     }
+    core.breakers.publish_held(&lanes, core.membership.living().len());
     core.figures.publish(&catalog, core.clock.now());
     match core.ledger.sizes().await {
         Ok(sizes) => metrics::ledger_size(sizes.live, sizes.finished, sizes.bytes),

@@ -2,8 +2,9 @@
 
 use crate::broker::{Depth, LeaseView};
 use crate::clock::Timestamp;
-use crate::job::{Counters, Fence, Job, JobId, QueueName, Seq, State};
+use crate::job::{Counters, Fence, Job, JobId, QueueName, Seq, State, TypeName};
 use crate::ledger::Pause;
+use crate::policy::breaker::Record;
 use crate::policy::catalog::{JobType, Queue};
 use crate::policy::why::Explanation;
 
@@ -127,6 +128,25 @@ pub struct StuckQueue {
     pub ready: u64,
     /// Since when nobody took any.
     pub since: Timestamp,
+}
+
+/// A breaker as the API shows it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct BreakerView {
+    /// Its name.
+    pub name: String,
+    /// What the nodes share of it.
+    pub record: Record,
+    /// Counted failures in a row on this node, while closed.
+    pub failures: u32,
+    /// Runs of this node that need the dependency.
+    pub in_flight: u32,
+    /// Jobs that are due and wait for it; `None` while the broker is away.
+    pub held_jobs: Option<u64>,
+    /// When time alone changes what it lets through.
+    pub next_change: Option<Timestamp>,
+    /// The types that it gates.
+    pub types: Vec<TypeName>,
 }
 
 /// What a queue drain came to.

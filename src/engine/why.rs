@@ -68,7 +68,7 @@ pub(super) async fn scene(core: &Core, queue: &QueueName) -> Result<Scene, Refus
 
 /// Why this node claims nothing, by the predicates of `Core::may_claim`.
 fn node_hindrance(core: &Core) -> Option<NodeHindrance> {
-    if *core.phase.borrow() != Phase::Running {
+    if *core.phase.borrow() != Phase::Running || !core.breakers.is_ready() {
         return Some(NodeHindrance::NotRunning);
     }
     if let Err(words) = &*core.session.broker().borrow() {

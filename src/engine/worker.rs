@@ -12,11 +12,13 @@ use crate::broker::Release;
 use crate::handler::{Invocation, Ran, SharedHandler};
 use crate::job::{Counters, Job};
 use crate::mutant::mutant;
+use crate::policy::catalog::HandlerSpec;
 use crate::telemetry::metrics;
 
 use super::core::Core;
 use super::post::Post;
 use super::running::{Run, StopReason};
+use super::scaling;
 use super::settlement::RunFacts;
 
 /// A claimed job on its way to a worker.
@@ -94,6 +96,12 @@ async fn run(core: &Core, post: &Post, assignment: Assignment) {
         owned.concluded = true;
         return;
     };
+    if !run.may_start() {
+        metrics::deferred(run.queue.as_str(), "breaker", 1);
+        core.give_back(&run, Release::Defer { due_at_ms: None }).await;
+        owned.concluded = true;
+        return;
+    }
     let started_at = core.clock.now();
     post.take_up(&run, started_at);
     let wait_ms = started_at.since(job.waits_from);
@@ -117,9 +125,14 @@ async fn run(core: &Core, post: &Post, assignment: Assignment) {
         footprint: run.footprint.clone(),
     };
     let hung_after = Duration::from_millis(setup.health.hung_after_ms);
-    let (ran, was_dropped) = drive(&run, handler, invocation, Duration::from_millis(timeout_ms), hung_after).await;
+    let driving = drive(&run, handler, invocation, Duration::from_millis(timeout_ms), hung_after);
+    let is_charged = setup.catalog.pools.get(&post.pool).is_some_and(scaling::counts_threads);
+    let (ran, was_dropped) = if is_charged { post.meter.charge(&*core.host, driving).await } else { driving.await };
     let finished_at = core.clock.now();
     let run_ms = finished_at.since(started_at);
+    if matches!(known.handler, HandlerSpec::Command { .. }) {
+        post.meter.command_ended(run_ms);
+    }
     metrics::ran(run.queue.as_str(), run.job_type.as_str(), seconds(run_ms));
     core.figures.ran(&run, &post.pool, run_ms, !matches!(ran, Ran::Returned { .. }), finished_at);
     let went_well = says_of_worker(&ran, was_dropped, run.stopped());

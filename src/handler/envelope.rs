@@ -39,6 +39,9 @@ pub struct ErrorMember {
     /// For people.
     #[serde(default)]
     pub message: String,
+    /// Which dependency failed, if not the handler itself: the name of a breaker of the type.
+    #[serde(default)]
+    pub dependency: Option<String>,
 }
 
 /// `review` of the envelope.

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use nix::sys::resource::{UsageWho, getrusage};
 use nix::sys::time::TimeValLike;
+use nix::time::{ClockId, clock_gettime};
 
 use super::cgroup::{CpuLimit, Hierarchy};
 use super::parse::{self, Mount};
@@ -118,5 +119,10 @@ impl Host for Machine {
     fn reaped_cpu_s(&self) -> f64 {
         let Ok(usage) = getrusage(UsageWho::RUSAGE_CHILDREN) else { return 0.0 };
         (usage.user_time().num_microseconds() + usage.system_time().num_microseconds()) as f64 / 1e6
+    }
+
+    fn thread_cpu_ns(&self) -> u64 {
+        let spent = clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID);
+        spent.ok().and_then(|spent| u64::try_from(spent.num_nanoseconds()).ok()).unwrap_or(0)
     }
 }

@@ -37,4 +37,8 @@ impl Host for ManualHost {
     fn reaped_cpu_s(&self) -> f64 {
         0.0
     }
+
+    fn thread_cpu_ns(&self) -> u64 {
+        0
+    }
 }

@@ -32,6 +32,9 @@ pub trait Host: Send + Sync + std::fmt::Debug {
     /// CPU seconds of all children of this process that have ended and been waited for, with their own waited-for
     /// children. Only grows. Work that comes and goes between two calls of [`Host::groups`] is seen here.
     fn reaped_cpu_s(&self) -> f64;
+
+    /// CPU time of the calling thread so far, in nanoseconds.
+    fn thread_cpu_ns(&self) -> u64;
 }
 
 /// One reading of the machine.

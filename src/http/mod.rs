@@ -8,9 +8,11 @@ mod answer;
 mod auth;
 mod batch;
 mod body;
+mod breakers;
 mod guard;
 mod jobs;
 mod params;
+mod pools;
 mod probes;
 mod problem;
 mod queues;
@@ -121,6 +123,12 @@ pub fn router(state: ApiState) -> Router {
         .route("/v1/workers/{name}", get(workers::show))
         .route("/v1/workers/{name}/drain", post(workers::drain))
         .route("/v1/workers/{name}/replace", post(workers::replace))
+        .route("/v1/breakers", get(breakers::list))
+        .route("/v1/breakers/{name}", get(breakers::show))
+        .route("/v1/breakers/{name}/trip", post(breakers::trip))
+        .route("/v1/breakers/{name}/reset", post(breakers::reset))
+        .route("/v1/pools", get(pools::list))
+        .route("/v1/pools/{name}", get(pools::show).put(pools::scale).delete(pools::reset))
         .route("/livez", get(probes::livez))
         .route("/readyz", get(probes::readyz))
         .route("/health", get(probes::health))

@@ -57,7 +57,7 @@ pub(super) fn by(said: Option<String>, caller: Caller) -> Result<String, Problem
     bounded("by", said.filter(|name| !name.trim().is_empty()).unwrap_or(caller.0))
 }
 
-fn bounded(field: &str, text: String) -> Result<String, Problem> {
+pub(super) fn bounded(field: &str, text: String) -> Result<String, Problem> {
     if text.chars().count() <= WORDS_CHARS_MAX && !text.contains('\0') {
         return Ok(text);
     }

@@ -92,6 +92,19 @@ pub enum ScaleSignal {
     Latency,
 }
 
+impl ScaleSignal {
+    /// The word in the configuration and the API.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Cpu => "cpu",
+            Self::Memory => "memory",
+            Self::QueueDepth => "queue_depth",
+            Self::Latency => "latency",
+        }
+    }
+}
+
 /// One job type.
 #[derive(Debug, Clone, PartialEq)]
 pub struct JobType {

@@ -19,6 +19,7 @@ struct Bucket {
     start: i64,
     count: u64,
     failures: u64,
+    total_ms: i64,
     bins: Box<[u32; BINS]>,
 }
 
@@ -31,7 +32,7 @@ pub struct Window {
 impl Default for Window {
     #[expect(clippy::cast_possible_truncation, reason = "a small constant")]
     fn default() -> Self {
-        let empty = Bucket { start: i64::MIN, count: 0, failures: 0, bins: Box::new([0; BINS]) };
+        let empty = Bucket { start: i64::MIN, count: 0, failures: 0, total_ms: 0, bins: Box::new([0; BINS]) };
         Self { ring: vec![empty; BUCKETS as usize] }
     }
 }
@@ -48,10 +49,11 @@ impl Window {
         let start = now.millis().div_euclid(BUCKET_MS);
         let bucket = &mut self.ring[start.rem_euclid(BUCKETS) as usize];
         if bucket.start != start {
-            *bucket = Bucket { start, count: 0, failures: 0, bins: Box::new([0; BINS]) };
+            *bucket = Bucket { start, count: 0, failures: 0, total_ms: 0, bins: Box::new([0; BINS]) };
         }
         let bin = ((ms.max(0) as f64 + 1.0).log2() * BINS_PER_DOUBLING) as usize;
         bucket.count += 1;
+        bucket.total_ms = bucket.total_ms.saturating_add(ms.max(0));
         bucket.failures += u64::from(failed);
         bucket.bins[bin.min(BINS - 1)] += 1;
     }
@@ -65,6 +67,15 @@ impl Window {
     #[must_use]
     pub fn count(&self, now: Timestamp) -> u64 {
         self.recent(now).map(|bucket| bucket.count).sum()
+    }
+
+    /// The mean duration in milliseconds; `None` without samples.
+    #[must_use]
+    #[expect(clippy::cast_precision_loss, reason = "milliseconds far below 2^52")]
+    pub fn mean_ms(&self, now: Timestamp) -> Option<f64> {
+        let count = self.count(now);
+        let total_ms: i64 = self.recent(now).map(|bucket| bucket.total_ms).sum();
+        (count > 0).then(|| total_ms as f64 / count as f64)
     }
 
     /// Samples a second over the last minute.

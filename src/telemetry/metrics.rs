@@ -10,6 +10,7 @@ use metrics::{Unit, counter, describe_counter, describe_gauge, describe_histogra
 use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
 
 use crate::job::Priority;
+use crate::policy::breaker::State;
 use crate::policy::catalog::Catalog;
 use crate::policy::shedding::Rule;
 
@@ -141,7 +142,7 @@ pub const CATALOG: &[Metric] = &[
         "ganger_deferrals_total",
         Kind::Counter,
         "queue,reason",
-        "Returns that cost no attempt: drain, replace, pushback, lease, due_later",
+        "Returns that cost no attempt: drain, replace, pushback, lease, due_later, breaker, budget",
     ),
     metric("ganger_crashes_total", Kind::Counter, "queue", "Children, workers or nodes that died under a job"),
     metric(
@@ -196,10 +197,54 @@ pub const CATALOG: &[Metric] = &[
         "1 while a share that /health looks at is in bounds: memory_usage, execution_success_rate",
     ),
     metric(
+        "ganger_pool_desired_workers",
+        Kind::Gauge,
+        "pool,node",
+        "Workers that the pool should have by the autoscaler's last decision",
+    ),
+    metric(
+        "ganger_scale_decisions_total",
+        Kind::Counter,
+        "pool,direction,limiter",
+        "Decisions of the autoscaler: up, down, hold; limiter is tolerance, stabilised, rate, headroom, max, min, missing, none",
+    ),
+    metric(
+        "ganger_scale_changes_total",
+        Kind::Counter,
+        "pool,direction,metric",
+        "Changes of a pool's size by the signal that asked for most: cpu, memory, queue_depth, latency, busy, none",
+    ),
+    metric(
         "ganger_safety_looks_total",
         Kind::Counter,
         "queue,found",
         "Looks without a wake-up; found=true means that a wake-up was lost",
+    ),
+    // Breakers.
+    metric(
+        "ganger_breaker_state",
+        Kind::Gauge,
+        "breaker,state",
+        "1 for the state that the breaker is in, 0 for the others: closed, half_open, open, forced_open",
+    ),
+    metric("ganger_breaker_held_jobs", Kind::Gauge, "breaker", "Jobs that are due and wait for the breaker"),
+    metric(
+        "ganger_breaker_transitions_total",
+        Kind::Counter,
+        "breaker,to",
+        "Changes of state that this node made or heard of, by the new state",
+    ),
+    metric(
+        "ganger_breaker_probes_total",
+        Kind::Counter,
+        "breaker,outcome",
+        "Probes: succeeded, failed, returned (nothing learnt), lapsed (nobody reported in time; counted by every node)",
+    ),
+    metric(
+        "ganger_breaker_stale_results_total",
+        Kind::Counter,
+        "breaker",
+        "Results that came after the breaker had changed, and changed nothing",
     ),
     // The stores.
     metric("ganger_ledger_up", Kind::Gauge, "", "1 while the ledger answers"),
@@ -278,7 +323,7 @@ pub fn start_at_zero(catalog: &Catalog) {
         ] {
             counter!(name, "queue" => queue.to_string()).absolute(0);
         }
-        for reason in ["drain", "replace", "pushback", "lease", "due_later"] {
+        for reason in ["drain", "replace", "pushback", "lease", "due_later", "breaker", "budget"] {
             counter!("ganger_deferrals_total", "queue" => queue.to_string(), "reason" => reason).absolute(0);
         }
         for rule in Rule::MEASURED.into_iter().chain([Rule::Manual]) {
@@ -294,6 +339,11 @@ pub fn start_at_zero(catalog: &Catalog) {
         }
         for reason in ["jobs", "growth"] {
             counter!("ganger_workers_recycled_total", "pool" => pool.to_string(), "reason" => reason).absolute(0);
+        }
+        for (direction, limiter) in [("up", "none"), ("down", "none"), ("hold", "none")] {
+            counter!("ganger_scale_decisions_total", "pool" => pool.to_string(), "direction" => direction,
+                "limiter" => limiter)
+            .absolute(0);
         }
     }
     for known in catalog.types.values() {
@@ -327,6 +377,7 @@ const OWN_CLASSES: &[&str] = &[
     "bad_envelope",
     "output_too_large",
     "spawn_failed",
+    "unavailable",
     "review",
     "result_refused",
 ];
@@ -437,6 +488,59 @@ pub fn abandoned(queue: &str) {
     counter!("ganger_abandoned_runs_total", "queue" => queue.to_owned()).increment(1);
 }
 
+// === Breakers ===
+
+/// What a probe can come to.
+const PROBE_OUTCOMES: [&str; 4] = ["succeeded", "failed", "returned", "lapsed"];
+
+/// Sets the counters of a breaker to zero and shows its state.
+pub fn breaker_starts_at_zero(breaker: &str, state: &'static str) {
+    for to in State::NAMES {
+        counter!("ganger_breaker_transitions_total", "breaker" => breaker.to_owned(), "to" => to).absolute(0);
+    }
+    for outcome in PROBE_OUTCOMES {
+        counter!("ganger_breaker_probes_total", "breaker" => breaker.to_owned(), "outcome" => outcome).absolute(0);
+    }
+    counter!("ganger_breaker_stale_results_total", "breaker" => breaker.to_owned()).absolute(0);
+    breaker_state(breaker, state);
+    breaker_held_jobs(breaker, 0);
+}
+
+/// Shows the state of a breaker.
+pub fn breaker_state(breaker: &str, state: &str) {
+    for known in State::NAMES {
+        let is_it = f64::from(u8::from(known == state));
+        gauge!("ganger_breaker_state", "breaker" => breaker.to_owned(), "state" => known).set(is_it);
+    }
+}
+
+/// A breaker that is not configured any more is in no state and holds nothing.
+pub fn breaker_gone(breaker: &str) {
+    breaker_state(breaker, "");
+    breaker_held_jobs(breaker, 0);
+}
+
+/// Shows how many jobs wait for a breaker.
+#[expect(clippy::cast_precision_loss, reason = "counts far below 2^52")]
+pub fn breaker_held_jobs(breaker: &str, count: u64) {
+    gauge!("ganger_breaker_held_jobs", "breaker" => breaker.to_owned()).set(count as f64);
+}
+
+/// Counts a change of state.
+pub fn breaker_transition(breaker: &str, to: &'static str) {
+    counter!("ganger_breaker_transitions_total", "breaker" => breaker.to_owned(), "to" => to).increment(1);
+}
+
+/// Counts a probe by outcome: `succeeded`, `failed`, `returned`, `lapsed`.
+pub fn breaker_probe(breaker: &str, outcome: &'static str) {
+    counter!("ganger_breaker_probes_total", "breaker" => breaker.to_owned(), "outcome" => outcome).increment(1);
+}
+
+/// Counts a result of another generation.
+pub fn breaker_stale_result(breaker: &str) {
+    counter!("ganger_breaker_stale_results_total", "breaker" => breaker.to_owned()).increment(1);
+}
+
 // === Leases and workers ===
 
 /// Counts expired leases that went back: `crash` or `deferral`.
@@ -500,6 +604,20 @@ pub fn health_shares(memory_usage: bool, execution_success_rate: bool) {
 /// A worker left: its share is no more.
 pub fn worker_left(worker_type: &str, worker: &str, node: &str) {
     utilization(worker_type, worker, node, f64::NAN);
+}
+
+/// Shows the size that a pool should have, and counts the decision.
+#[expect(clippy::cast_precision_loss, reason = "pools are small")]
+pub fn scaled(pool: &str, node: &str, desired: usize, direction: &'static str, limiter: &'static str) {
+    gauge!("ganger_pool_desired_workers", "pool" => pool.to_owned(), "node" => node.to_owned()).set(desired as f64);
+    counter!("ganger_scale_decisions_total", "pool" => pool.to_owned(), "direction" => direction, "limiter" => limiter)
+        .increment(1);
+}
+
+/// Counts a change of a pool's size by the signal that asked for most.
+pub fn scale_driven(pool: &str, direction: &'static str, metric: &'static str) {
+    counter!("ganger_scale_changes_total", "pool" => pool.to_owned(), "direction" => direction, "metric" => metric)
+        .increment(1);
 }
 
 /// Shows how busy a worker was, 0 to 1.

@@ -31,6 +31,7 @@ macro_rules! on_both_footings {
 
 mod bad_input;
 mod bounds;
+mod breakers;
 mod control;
 mod crash;
 mod examples;
@@ -39,6 +40,8 @@ mod full_disk;
 mod handlers;
 mod idempotency;
 mod life;
+mod overload;
+mod pools;
 mod recovery;
 mod retries;
 mod shedding;

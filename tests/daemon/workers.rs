@@ -102,7 +102,8 @@ async fn a_replaced_worker_gives_its_job_back_without_an_attempt(footing: Footin
     let job = daemon.at_rest(&id).await;
     let told = (&job["state"], &job["attempts"], &job["crashes"], &job["deferrals"], &job["deliveries"]);
     assert_eq!(told, (&json!("succeeded"), &json!(1), &json!(0), &json!(1), &json!(2)), "{job}");
-    let fences: Vec<i64> = std::fs::read_to_string(&fences).unwrap().lines().map(|line| line.parse().unwrap()).collect();
+    let fences: Vec<i64> =
+        std::fs::read_to_string(&fences).unwrap().lines().map(|line| line.parse().unwrap()).collect();
     assert!(fences.len() == 2 && fences[0] < fences[1], "{fences:?}");
 }
 
@@ -113,7 +114,10 @@ async fn the_command_line_lists_and_drains(footing: Footing) {
     assert_eq!(listed.status, Some(0), "{listed:?}");
     assert!(listed.stdout.contains("work-worker-4") && listed.stdout.contains("idle"), "{}", listed.stdout);
     let drained = ganger(&["workers", "drain", "work-worker-3", "--wait", "30s", "--server", &daemon.url]);
-    assert_eq!((drained.status, drained.stdout.trim()), (Some(0), "a:work-worker-3 has left; work-worker-5 is there in its place"));
+    assert_eq!(
+        (drained.status, drained.stdout.trim()),
+        (Some(0), "a:work-worker-3 has left; work-worker-5 is there in its place")
+    );
     let replaced = ganger(&["workers", "replace", "a:work-worker-1", "-o", "json", "--server", &daemon.url]);
     let told: Value = serde_json::from_str(&replaced.stdout).unwrap();
     assert_eq!((replaced.status, &told["worker"]["name"]), (Some(0), &json!("work-worker-1")), "{told}");
@@ -136,7 +140,10 @@ async fn unknown_workers_and_bad_orders_are_refused_with_what_would_be_right() {
     assert_eq!((status, &problem["code"]), (422, &json!("bad_field")), "{problem}");
     assert_eq!(daemon.call("GET", "/v1/workers/work-worker-1/drain", None).await.0, 405);
     let worker = daemon.get("/v1/workers/a:work-worker-1").await;
-    assert_eq!((&worker["state"], &worker["health"], &worker["job"]), (&json!("idle"), &json!("healthy"), &Value::Null));
+    assert_eq!(
+        (&worker["state"], &worker["health"], &worker["job"]),
+        (&json!("idle"), &json!("healthy"), &Value::Null)
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

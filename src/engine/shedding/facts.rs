@@ -83,7 +83,7 @@ fn of_queue(core: &Core, setup: &Setup, queue: &Queue, depth: Option<&Depth>) ->
     for known in types {
         let lane = lanes::facts(core, setup, known);
         let is_paused = depth.paused.contains(&None) || depth.paused.contains(&Some(known.name.clone()));
-        let is_held = is_paused || lane.breakers.iter().any(|breaker| breaker.allowance == 0);
+        let is_held = is_paused || core.breakers.hold(&known.name, core.membership.living().len());
         if !is_held {
             waiting += depth.lanes.iter().find(|(name, _)| *name == known.name).map_or(0, |(_, count)| *count);
         }

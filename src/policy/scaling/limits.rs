@@ -127,7 +127,8 @@ impl Ceiling {
             .zip(memory_per_worker_bytes.filter(|each| *each > 0.0))
             .map(|(limit, each)| workers(((rules.memory_headroom * limit - memory_base_bytes) / each).floor()));
         let cap = [by_cpu, by_memory].into_iter().flatten().min().unwrap_or(usize::MAX);
-        let full = |pressure: Option<f64>, share: f64| pressure.filter(|pressure| *pressure >= share);
+        // A share of all is nobody's wish to stop at it.
+        let full = |pressure: Option<f64>, share: f64| pressure.filter(|pressure| *pressure >= share && share < 1.0);
         let veto = full(headroom.cpu_pressure, rules.cpu_headroom)
             .map(Full::Cpu)
             .or_else(|| full(headroom.memory_pressure, rules.memory_headroom).map(Full::Memory));

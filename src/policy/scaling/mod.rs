@@ -57,6 +57,25 @@ pub struct Rules {
     pub drain_ms: u64,
 }
 
+impl Default for Rules {
+    /// The algorithms' numbers, which are the configuration's defaults.
+    fn default() -> Self {
+        Self {
+            tick_ms: 5_000,
+            tolerance: 0.1,
+            up_window_ms: 0,
+            down_window_ms: 300_000,
+            up: Pace { share: 1.0, workers: 4, period_ms: 15_000 },
+            down: Pace { share: 0.1, workers: 1, period_ms: 60_000 },
+            cpu_window_ms: 30_000,
+            warmup_ms: 10_000,
+            cpu_headroom: 0.90,
+            memory_headroom: 0.85,
+            drain_ms: 30_000,
+        }
+    }
+}
+
 /// How much a pool may change within a period: the larger of a share of its size and a number of workers.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Pace {

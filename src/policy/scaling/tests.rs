@@ -5,23 +5,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::job::{PoolName, QueueName};
 use crate::policy::catalog::ScaleSignal;
-
-/// The rules out of the box.
-fn rules() -> Rules {
-    Rules {
-        tick_ms: 5_000,
-        tolerance: 0.1,
-        up_window_ms: 0,
-        down_window_ms: 300_000,
-        up: Pace { share: 1.0, workers: 4, period_ms: 15_000 },
-        down: Pace { share: 0.1, workers: 1, period_ms: 60_000 },
-        cpu_window_ms: 30_000,
-        warmup_ms: 10_000,
-        cpu_headroom: 0.90,
-        memory_headroom: 0.85,
-        drain_ms: 30_000,
-    }
-}
+use crate::policy::health::WorkerLimits;
 
 /// `plan-workers`: 2 to 10, CPU 70 %, depth 5.
 fn plan() -> Pool {
@@ -36,7 +20,7 @@ fn plan() -> Pool {
         target_cpu: 0.70,
         target_memory: 0.75,
         target_queue_depth: 5.0,
-        limits: crate::policy::health::WorkerLimits::default(),
+        limits: WorkerLimits::default(),
         target_latency_ms: 6_000,
         cpu_request: 0.25,
         memory_request_bytes: 256 << 20,
@@ -74,7 +58,13 @@ struct Story {
 impl Story {
     fn of(size: usize) -> Self {
         let now = Timestamp(1_000_000);
-        Self { rules: rules(), pool: plan(), overrides: Override::default(), history: History::seeded(size, now), now }
+        Self {
+            rules: Rules::default(),
+            pool: plan(),
+            overrides: Override::default(),
+            history: History::seeded(size, now),
+            now,
+        }
     }
 
     fn decide(&self, facts: &Facts) -> Decision {
@@ -358,7 +348,7 @@ fn a_pool_that_was_wrong_to_shrink_waits_twice_as_long() {
 
 #[test]
 fn a_worker_is_judged_by_more_than_its_last_job() {
-    let rules = rules();
+    let rules = Rules::default();
     let at = |s: i64| Timestamp(s * 1_000);
     let mut usage = Usage::of_new(at(0));
     usage.note(&rules, 5.0, at(5));

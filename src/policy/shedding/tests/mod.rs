@@ -5,6 +5,7 @@ mod properties;
 
 use super::*;
 use crate::job::Priority;
+use crate::policy::retry::{Backoff, Jitter};
 
 fn second(second: i64) -> Timestamp {
     Timestamp(second * 1_000)
@@ -189,4 +190,28 @@ fn callers_refused_for_cpu_come_back_when_the_level_can_have_fallen() {
     assert!((after(Rule::Cpu, 12) - 50.0).abs() < 1e-9, "20 s until the rule may exit, 30 s for the step");
     assert!((after(Rule::Cpu, 90) - 30.0).abs() < 1e-9);
     assert!((after(Rule::Manual, 90) - 30.0).abs() < 1e-9);
+}
+
+#[test]
+fn a_failure_of_the_input_says_nothing_of_load() {
+    let retry = RetryPolicy {
+        max_retries: 0,
+        backoff: Backoff::Immediate,
+        base_delay_ms: 0,
+        max_delay_ms: 0,
+        jitter: Jitter::None,
+        retry_on_errors: Vec::new(),
+        no_retry_errors: vec!["element_not_found".to_owned()],
+        escalate_on_failure: false,
+    };
+    for (class, is_its_fault) in [
+        ("http_4xx", true),
+        ("bad_payload", true),
+        ("element_not_found", true),
+        ("timeout", false),
+        ("http_5xx", false),
+        ("crash", false),
+    ] {
+        assert_eq!(is_inputs_fault(class, &retry), is_its_fault, "{class}");
+    }
 }

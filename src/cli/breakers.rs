@@ -1,0 +1,108 @@
+//! `ganger breakers`
+
+use clap::Subcommand;
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::client::{Call, Client, ClientArgs, segment};
+use super::failure::{DONE, Outcome};
+use super::output::{self, Format};
+use super::queues::{Words, figure};
+
+/// The flags of `breakers`.
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    #[command(subcommand)]
+    action: Action,
+    #[command(flatten)]
+    client: ClientArgs,
+}
+
+#[derive(Debug, Subcommand)]
+enum Action {
+    /// List all breakers.
+    List,
+    /// Open a breaker on all nodes: nothing that needs the dependency starts until it is reset.
+    Trip {
+        /// The breaker, such as mcp:platform or http:example.org:80.
+        #[arg(value_name = "NAME")]
+        name: String,
+        /// Only for so many seconds; then a probe finds out.
+        #[arg(long = "for", value_name = "SECONDS")]
+        for_s: Option<u64>,
+        #[command(flatten)]
+        words: Words,
+    },
+    /// Close a breaker on all nodes; what was held starts a few at a time.
+    Reset {
+        /// The breaker.
+        #[arg(value_name = "NAME")]
+        name: String,
+        #[command(flatten)]
+        words: Words,
+    },
+}
+
+#[derive(Debug, Deserialize)]
+struct Breaker {
+    name: String,
+    state: String,
+    since: Option<String>,
+    until: Option<String>,
+    why: String,
+    failures: u32,
+    held_jobs: Option<u64>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Breakers {
+    breakers: Vec<Breaker>,
+}
+
+impl Args {
+    pub(super) async fn run(self) -> Outcome {
+        let client = Client::new(&self.client)?;
+        let json = self.client.output == Format::Json;
+        match self.action {
+            Action::List => list(&client, json).await,
+            Action::Trip { name, for_s, words } => {
+                let mut body = words.json();
+                if let (Some(for_s), Some(members)) = (for_s, body.as_object_mut()) {
+                    members.insert("for_s".to_owned(), json!(for_s));
+                }
+                order(&client, &name, "trip", &body, json).await
+            }
+            Action::Reset { name, words } => order(&client, &name, "reset", &words.json(), json).await,
+        }
+    }
+}
+
+async fn list(client: &Client, json: bool) -> Outcome {
+    let reply = client.expect(&Call::get("/v1/breakers")).await?;
+    if json {
+        output::data(&reply.text())?;
+        return Ok(DONE);
+    }
+    let rows = reply.json::<Breakers>()?.breakers.into_iter().map(|breaker| {
+        vec![
+            breaker.name,
+            breaker.state,
+            breaker.failures.to_string(),
+            figure(breaker.held_jobs),
+            breaker.since.unwrap_or_default(),
+            breaker.until.unwrap_or_default(),
+            breaker.why,
+        ]
+    });
+    let headings = ["BREAKER", "STATE", "FAILURES", "HELD", "SINCE", "UNTIL", "WHY"];
+    output::data(&output::table(&headings, rows.collect()))?;
+    Ok(DONE)
+}
+
+async fn order(client: &Client, name: &str, action: &str, body: &Value, json: bool) -> Outcome {
+    let path = format!("/v1/breakers/{}/{action}", segment(name));
+    let reply = client.expect(&Call::post(path).json(body.to_string()).repeatable()).await?;
+    let state = reply.json::<Breaker>().map(|breaker| breaker.state).unwrap_or_default();
+    output::data(&if json { reply.text() } else { format!("{name} is {state}") })?;
+    Ok(DONE)
+}
