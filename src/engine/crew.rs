@@ -124,6 +124,9 @@ impl Crew {
         }
         let mut surplus = staying;
         let spare = surplus.len() - wanted.min(surplus.len());
+        if spare == 0 {
+            return None;
+        }
         surplus.sort_by_key(|number| (self.workers[number].busy_since.is_some(), std::cmp::Reverse(*number)));
         for number in surplus.into_iter().take(spare) {
             self.part_with(number, None);

@@ -46,8 +46,6 @@ pub struct HealthView {
     pub memory: Option<f64>,
     /// How the runs of the last ten minutes ended, as far as workers answer for it.
     pub runs: Tallied,
-    /// The MCP servers whose breakers are open.
-    pub mcp_away: Vec<String>,
     /// The thresholds in force.
     pub rules: HealthRules,
 }
@@ -99,10 +97,10 @@ fn check(core: &Core) {
 
 /// How this node is now.
 pub(super) fn view(core: &Core, readiness: Readiness) -> HealthView {
-    let mcp_away = mcp_away(core);
     let (checks, memory) = {
         let shares = lock(&core.health.shares);
-        let checks = shares.node.checks(readiness.broker.is_ok(), mcp_away.is_empty(), readiness.ledger.is_ok());
+        let (queue, database) = (readiness.broker.is_ok(), readiness.ledger.is_ok());
+        let checks = shares.node.checks(queue, readiness.mcp_away.is_empty(), database);
         (checks, shares.memory)
     };
     HealthView {
@@ -111,12 +109,6 @@ pub(super) fn view(core: &Core, readiness: Readiness) -> HealthView {
         node: core.params.node_name.clone(),
         memory,
         runs: lock(&core.health.runs).recent(core.health.moment()),
-        mcp_away,
         rules: core.setup.load().health.clone(),
     }
-}
-
-/// The MCP servers whose breakers are open.
-fn mcp_away(_core: &Core) -> Vec<String> {
-    Vec::new()
 }

@@ -11,7 +11,7 @@ use crate::ledger::{JobFilter, Pause, Scope};
 
 use super::core::Core;
 use super::views::{JobPage, JobView, QueueView, Readiness, TypeView};
-use super::{Refusal, control};
+use super::{Refusal, breakers, control};
 
 /// How often a job is looked at that may come to rest on another node.
 const WAIT_LOOK: Duration = Duration::from_millis(500);
@@ -213,5 +213,5 @@ pub(super) async fn readiness(core: &Core) -> Readiness {
         }
     };
     let broker = core.session.broker().borrow().clone();
-    Readiness { ledger, broker, stopping: core.is_stopping() }
+    Readiness { ledger, broker, mcp_away: breakers::mcp_servers_away(core), stopping: core.is_stopping() }
 }

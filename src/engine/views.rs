@@ -165,6 +165,8 @@ pub struct Readiness {
     pub ledger: Result<(), String>,
     /// Whether the broker is open for claims, or why not.
     pub broker: Result<(), String>,
+    /// The MCP servers whose breakers are open. They hold up their own jobs only.
+    pub mcp_away: Vec<String>,
     /// Whether the node is on its way out.
     pub stopping: bool,
 }

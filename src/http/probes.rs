@@ -33,6 +33,7 @@ struct ReadyBody {
     status: &'static str,
     ledger: String,
     broker: String,
+    mcp_servers_away: Vec<String>,
     stopping: bool,
 }
 
@@ -42,6 +43,7 @@ impl ReadyBody {
             status: if readiness.can_accept() { "ready" } else { "unready" },
             ledger: word(&readiness.ledger),
             broker: word(&readiness.broker),
+            mcp_servers_away: readiness.mcp_away.clone(),
             stopping: readiness.stopping,
         }
     }
@@ -50,7 +52,8 @@ impl ReadyBody {
 async fn readiness(api: &Api) -> Readiness {
     tokio::time::timeout(PROBE_TIME_MAX, api.engine.readiness()).await.unwrap_or_else(|_| {
         let silent = format!("did not answer within {} s", PROBE_TIME_MAX.as_secs());
-        Readiness { ledger: Err(silent.clone()), broker: Err(silent), stopping: api.stop.is_cancelled() }
+        let (ledger, broker) = (Err(silent.clone()), Err(silent));
+        Readiness { ledger, broker, mcp_away: Vec::new(), stopping: api.stop.is_cancelled() }
     })
 }
 
@@ -121,7 +124,7 @@ impl<'a> HealthBody<'a> {
             memory: view.memory,
             success_rate: view.runs.rate(view.rules.samples_min),
             samples: view.runs.samples(),
-            mcp_servers_away: &view.mcp_away,
+            mcp_servers_away: &view.readiness.mcp_away,
             ledger: word(&view.readiness.ledger),
             broker: word(&view.readiness.broker),
             version,
@@ -166,16 +169,18 @@ mod tests {
 
     #[test]
     fn a_node_without_its_broker_accepts_and_is_not_healthy() {
-        let readiness = Readiness { ledger: Ok(()), broker: Err("refused".into()), stopping: false };
+        let readiness = Readiness { ledger: Ok(()), broker: Err("refused".into()), mcp_away: vec![], stopping: false };
         assert_eq!(
             serde_json::to_value(ReadyBody::of(&readiness)).unwrap(),
-            json!({ "status": "ready", "ledger": "ok", "broker": "refused", "stopping": false })
+            json!({
+                "status": "ready", "ledger": "ok", "broker": "refused", "mcp_servers_away": [], "stopping": false
+            })
         );
         let rules = HealthRules::default();
         let checks = NodeHealth::default().checks(false, true, true);
         let runs = Tallied { good: 19, bad: 1 };
-        let (node, memory, mcp_away) = ("a".to_owned(), Some(0.5), vec![]);
-        let view = HealthView { checks, readiness, node, memory, runs, mcp_away, rules };
+        let (node, memory) = ("a".to_owned(), Some(0.5));
+        let view = HealthView { checks, readiness, node, memory, runs, rules };
         assert_eq!(
             serde_json::to_value(HealthBody::of(&view, "1")).unwrap(),
             json!({

@@ -26,6 +26,13 @@ pub(in crate::engine) async fn list(core: &Core) -> Vec<BreakerView> {
     table.by_name.values().map(|entry| view(core, entry, ready.as_ref())).collect()
 }
 
+/// The MCP servers whose breakers are open or wait for a probe.
+pub(in crate::engine) fn mcp_servers_away(core: &Core) -> Vec<String> {
+    let table = core.breakers.table.load();
+    let away = table.by_name.iter().filter(|(_, entry)| entry.lock().breaker.record().state.holds());
+    away.filter_map(|(name, _)| Some(name.strip_prefix("mcp:")?.to_owned())).collect()
+}
+
 /// One breaker.
 pub(in crate::engine) async fn show(core: &Core, name: &str) -> Result<BreakerView> {
     let entry = find(core, name)?;
