@@ -139,13 +139,6 @@ impl Core {
             return self.put_off(run, job, facts, delay_ms).await;
         }
         self.note_load(run, job, facts, &ran);
-        let spared = breakers::conclude(self, run, &ran, facts.finished_at.since(facts.started_at));
-        if let Some(delay_ms) = spared {
-            metrics::deferred(queue, "breaker", 1);
-            tracing::info!(job.id = %run.id, job.type_ = %run.job_type,
-                "Job {} failed on what is known to be down, which costs it no attempt", run.id);
-            return self.put_off(run, job, facts, delay_ms).await;
-        }
         let judged = match (run.stopped(), ran) {
             (Some(StopReason::LeaseLost), Ran::Stopped) => {
                 metrics::lease_lost(queue);

@@ -143,18 +143,15 @@ async fn three_times_the_load_keeps_what_is_urgent(footing: Footing) {
     offer(&daemon, peak / 2.0, Duration::from_secs(if is_long { 10 } else { 2 })).await;
 
     let (before, begin) = (finished(&daemon).await, Instant::now());
-    let highest = async {
+    let watch = async {
         let mut highest = 0;
-        loop {
+        while begin.elapsed() < time {
             highest = highest.max(level(&daemon).await.0);
-            if begin.elapsed() >= time {
-                return highest;
-            }
             tokio::time::sleep(Duration::from_millis(500)).await;
         }
+        (highest, (finished(&daemon).await - before) / begin.elapsed().as_secs_f64())
     };
-    let (told, highest) = tokio::join!(offer(&daemon, peak * 3.0, time), highest);
-    let goodput = (finished(&daemon).await - before) / begin.elapsed().as_secs_f64();
+    let (told, (highest, goodput)) = tokio::join!(offer(&daemon, peak * 3.0, time), watch);
 
     // Calm again, under a third of the load: how long after the last rule is over.
     let patience = Duration::from_secs(if is_long { 900 } else { 120 });

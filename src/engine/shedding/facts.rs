@@ -76,7 +76,9 @@ fn of_queue(core: &Core, setup: &Setup, queue: &Queue, depth: Option<&Depth>) ->
         drained_per_s: core.figures.queue_rate(&queue.name, present).unwrap_or(0.0) * as_f64(nodes),
     };
     let Some(depth) = depth else {
-        types.iter().for_each(|known| core.shedding.runs.held(&known.name, present));
+        for known in types {
+            core.shedding.runs.held(&known.name, present);
+        }
         return facts;
     };
     let (mut waiting, mut head) = (0, None::<i64>);

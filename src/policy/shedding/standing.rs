@@ -170,13 +170,12 @@ impl Standing {
             excess if facts.drained_per_s > 0.0 => excess / facts.drained_per_s,
             _ => most,
         };
-        let wait_s = match rule {
-            Rule::QueueDepth => drained(self.depth_exit),
-            _ => {
-                // What is served within half the SLA does not make the queue late.
-                let in_time = facts.sla_ms.map_or(0.0, |sla| super::as_f64(sla) / 2_000.0 * facts.drained_per_s);
-                drained(in_time).max(self.soonest_s(rule, now))
-            }
+        let wait_s = if rule == Rule::QueueDepth {
+            drained(self.depth_exit)
+        } else {
+            // What is served within half the SLA does not make the queue late.
+            let in_time = facts.sla_ms.map_or(0.0, |sla| super::as_f64(sla) / 2_000.0 * facts.drained_per_s);
+            drained(in_time).max(self.soonest_s(rule, now))
         };
         wait_s.clamp(least, most) * (SPREAD.0 + (SPREAD.1 - SPREAD.0) * roll)
     }
