@@ -82,6 +82,16 @@ impl Class {
 }
 
 impl Standing {
+    /// Whether nothing is refused anywhere.
+    #[must_use]
+    pub fn is_calm(&self) -> bool {
+        match self.mode {
+            Mode::Off => true,
+            Mode::Level(level) => level == 0,
+            Mode::Auto => self.queues.values().all(|queue| queue.level == 0),
+        }
+    }
+
     /// The level in force in a queue.
     #[must_use]
     pub fn level(&self, queue: &QueueName) -> u8 {
