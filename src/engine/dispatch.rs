@@ -81,11 +81,18 @@ async fn claim_narrow(core: &Core, queue: &QueueName, narrow: Rank, room: usize)
     for entry in &narrow.by {
         if !seats.is_empty() {
             let leaves = entry.reserve(core, seats.len(), narrow.timeout_ms).await;
-            seats.truncate(leaves.len());
+            let kept = leaves.len().min(seats.len());
+            seats.drain(kept..).flatten().for_each(Leave::rest);
             seats.iter_mut().zip(leaves).for_each(|(seat, leave)| seat.push(leave));
         }
     }
-    let part = claim_lanes(core, queue, narrow.lanes, &narrow.by, seats.len()).await?;
+    let part = match claim_lanes(core, queue, narrow.lanes, &narrow.by, seats.len()).await {
+        Ok(part) => part,
+        Err(error) => {
+            seats.into_iter().flatten().for_each(Leave::rest);
+            return Err(error);
+        }
+    };
     let mut seats = seats.into_iter();
     let seated = part.claims.into_iter().zip(&mut seats).map(|((claim, mut others), seat)| {
         others.extend(seat);

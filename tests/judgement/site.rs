@@ -207,10 +207,6 @@ impl Host for Scales {
     fn reaped_cpu_s(&self) -> f64 {
         0.0
     }
-
-    fn thread_cpu_ns(&self) -> u64 {
-        0
-    }
 }
 
 pub fn params(parts: &Parts) -> EngineParams {

@@ -137,7 +137,6 @@ async fn one_case(seed: u64) -> (usize, usize) {
 async fn why_says_runnable_exactly_when_the_dispatcher_takes_the_job() {
     let (mut jobs, mut taken) = (0, 0);
     for seed in 0..400 {
-        eprintln!("case {seed}");
         let (all, some) = one_case(seed).await;
         jobs += all;
         taken += some;
