@@ -231,8 +231,7 @@ pub struct Place {
     pub entry: EntryView,
     /// When it becomes due (milliseconds since the epoch), if it has not entered its lane yet.
     pub due_at_ms: Option<i64>,
-    /// How many entries of the lanes asked about would be claimed before it; `None` outside a lane. Entries of
-    /// other lanes with the very same score are left out.
+    /// How many entries of the lanes asked about would be claimed before it; `None` outside a lane.
     pub ahead: Option<u64>,
     /// The value of its `job_lock`, if one stands there.
     pub lock: Option<String>,

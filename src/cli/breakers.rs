@@ -24,7 +24,7 @@ enum Action {
     List,
     /// Open a breaker on all nodes: nothing that needs the dependency starts until it is reset.
     Trip {
-        /// The breaker, such as mcp:platform or http:example.org:80.
+        /// The breaker, such as `mcp:platform` or `http:HOST:80`.
         #[arg(value_name = "NAME")]
         name: String,
         /// Only for so many seconds; then a probe finds out.

@@ -49,7 +49,8 @@ struct Node {
 
 #[derive(Debug, Deserialize)]
 struct Queue {
-    queue: String,
+    #[serde(rename = "queue")]
+    name: String,
     level: u8,
     rules: Vec<String>,
     depth: Option<u64>,
@@ -59,7 +60,8 @@ struct Queue {
 
 #[derive(Debug, Deserialize)]
 struct Rule {
-    rule: String,
+    #[serde(rename = "rule")]
+    name: String,
     queue: Option<String>,
     value: Option<f64>,
     enter: f64,
@@ -108,7 +110,7 @@ impl Queue {
         let late = if self.late { ", late" } else { "" };
         let delay = self.delay_ms.map_or_else(unknown, |ms| format!("{ms} ms{late}"));
         let depth = self.depth.map_or_else(unknown, |depth| depth.to_string());
-        vec![node.to_owned(), self.queue, self.level.to_string(), self.rules.join(", "), depth, delay]
+        vec![node.to_owned(), self.name, self.level.to_string(), self.rules.join(", "), depth, delay]
     }
 }
 
@@ -116,7 +118,7 @@ impl Rule {
     fn row(self, node: &str) -> Vec<String> {
         vec![
             node.to_owned(),
-            self.rule,
+            self.name,
             self.queue.unwrap_or_default(),
             self.value.map_or_else(unknown, figure),
             format!("> {}", figure(self.enter)),

@@ -280,6 +280,21 @@ impl Entry {
         (0..count).map(|_| self.leave(pass)).collect()
     }
 
+    /// Takes back a leave that nobody used. It wakes nobody: who was refused meanwhile was refused for the call that
+    /// was not made, and a dispatcher that wakes itself by finding nothing would never rest.
+    fn take_back(&self, pass: Pass) {
+        let mut inner = self.lock();
+        inner.in_flight = inner.in_flight.saturating_sub(1);
+        if pass.permit.is_some() {
+            let now = self.shared.now();
+            inner.breaker.conclude(pass, Call::Unknown, &self.shared.rules.load(), now);
+            inner.rests_until = now.plus_ms(UNUSED_PAUSE_MS);
+            drop(inner);
+            metrics::breaker_probe(&self.name, outcome_of(Call::Unknown));
+            self.shared.due.notify_one();
+        }
+    }
+
     /// Ends a leave with what the call came to.
     fn finish(&self, pass: Pass, call: Call<'_>) -> Concluded {
         let now = self.shared.now();
@@ -353,10 +368,9 @@ impl Entry {
 
 impl Leave {
     /// It was reserved and there was nothing to run; a probe is not tried again for a while.
-    pub(super) fn rest(self) {
-        if self.is_probe() {
-            self.entry.lock().rests_until = self.entry.shared.now().plus_ms(UNUSED_PAUSE_MS);
-        }
+    pub(super) fn rest(mut self) {
+        self.is_over = true;
+        self.entry.take_back(self.pass);
     }
 
     /// Whether the call may still be made: its breaker has not changed since.

@@ -18,9 +18,9 @@ use std::sync::Arc;
 
 use tokio::time::Instant;
 
-use super::breakers::{Entry, Leaves};
+use super::breakers::{Entry, Leave, Leaves};
 use super::core::Core;
-use super::gate::{self, Narrow};
+use super::gate::{self, Rank};
 use super::leases;
 use super::running::Run;
 use super::worker::Assignment;
@@ -41,25 +41,19 @@ pub(super) struct Granted {
     pub(super) more: bool,
 }
 
-/// Claims up to `limit` jobs of the lanes that are open here: those that may start only a few first, and what
-/// is shed only with what is left.
+/// Claims up to `limit` jobs of the lanes that are open here, rank by rank.
 pub(super) async fn claim(core: &Core, queue: &QueueName, limit: usize) -> Result<Granted, BrokerError> {
     let setup = core.setup.load_full();
-    let lanes = gate::lanes(core, &setup, queue);
     let mut granted = Granted::default();
-    let (late, early): (Vec<_>, Vec<_>) = lanes.narrow.into_iter().partition(|narrow| narrow.is_last);
-    for narrow in early {
-        let part = claim_narrow(core, queue, narrow, limit - granted.claims.len()).await?;
+    for rank in gate::ranks(core, &setup, queue) {
+        let room = limit - granted.claims.len();
+        let part = if rank.by.is_empty() {
+            claim_lanes(core, queue, rank.lanes, &[], room).await?
+        } else {
+            claim_narrow(core, queue, rank, room).await?
+        };
         granted.join(part);
     }
-    let part = claim_lanes(core, queue, lanes.open, &[], limit - granted.claims.len()).await?;
-    granted.join(part);
-    for narrow in late {
-        let part = claim_narrow(core, queue, narrow, limit - granted.claims.len()).await?;
-        granted.join(part);
-    }
-    let part = claim_lanes(core, queue, lanes.last, &[], limit - granted.claims.len()).await?;
-    granted.join(part);
     if !granted.claims.is_empty() {
         core.stillness.end(queue);
     }
@@ -82,23 +76,30 @@ impl Granted {
 }
 
 /// Claims as many jobs of lanes that breakers narrow as those let through: first the seats, then the jobs for them.
-async fn claim_narrow(core: &Core, queue: &QueueName, narrow: Narrow, room: usize) -> Result<Granted, BrokerError> {
+async fn claim_narrow(core: &Core, queue: &QueueName, narrow: Rank, room: usize) -> Result<Granted, BrokerError> {
     let mut seats: Vec<Leaves> = (0..room).map(|_| Leaves::new()).collect();
     for entry in &narrow.by {
         if !seats.is_empty() {
             let leaves = entry.reserve(core, seats.len(), narrow.timeout_ms).await;
-            seats.truncate(leaves.len());
+            let kept = leaves.len().min(seats.len());
+            seats.drain(kept..).flatten().for_each(Leave::rest);
             seats.iter_mut().zip(leaves).for_each(|(seat, leave)| seat.push(leave));
         }
     }
-    let part = claim_lanes(core, queue, narrow.lanes, &narrow.by, seats.len()).await?;
+    let part = match claim_lanes(core, queue, narrow.lanes, &narrow.by, seats.len()).await {
+        Ok(part) => part,
+        Err(error) => {
+            seats.into_iter().flatten().for_each(Leave::rest);
+            return Err(error);
+        }
+    };
     let mut seats = seats.into_iter();
     let seated = part.claims.into_iter().zip(&mut seats).map(|((claim, mut others), seat)| {
         others.extend(seat);
         (claim, others)
     });
     let claims = seated.collect();
-    seats.flatten().for_each(|unused| unused.rest());
+    seats.flatten().for_each(Leave::rest);
     // What is left in a narrow lane cannot be claimed now; whoever ends there speaks up.
     Ok(Granted { claims, more: false, ..part })
 }

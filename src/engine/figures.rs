@@ -16,6 +16,8 @@ use super::running::Run;
 #[derive(Debug, Default)]
 pub(super) struct Figures {
     waits: Mutex<HashMap<QueueName, Window>>,
+    /// The shortest wait of a first start since it was last asked for.
+    least_waits: Mutex<HashMap<QueueName, i64>>,
     runs: Mutex<Windows>,
 }
 
@@ -31,6 +33,13 @@ impl Figures {
     /// Notes the wait of a first start.
     pub(super) fn waited(&self, queue: &QueueName, ms: i64, now: Timestamp) {
         lock(&self.waits).entry(queue.clone()).or_default().record(now, ms, false);
+        let mut least = lock(&self.least_waits);
+        least.entry(queue.clone()).and_modify(|least| *least = ms.min(*least)).or_insert(ms);
+    }
+
+    /// The shortest wait of a first start since the last call, in milliseconds; `None` when there was none.
+    pub(super) fn take_least_wait_ms(&self, queue: &QueueName) -> Option<i64> {
+        lock(&self.least_waits).remove(queue)
     }
 
     /// Notes a finished run.

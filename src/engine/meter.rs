@@ -108,13 +108,13 @@ pub(super) fn look(
         let before = seen.group.take();
         seen.group = group.map(|group| (group, usage.cpu_s));
         seen.memory_bytes = usage.resident_bytes;
-        let (cpu_s, ended_s) = match before {
+        let (cpu_s, known_s) = match before {
             Some((group, before_s)) if Some(group) == seen.group.map(|(group, _)| group) => {
                 (usage.cpu_s - before_s, 0.0)
             }
             before => (usage.cpu_s, before.map_or(0.0, |(_, before_s)| before_s)),
         };
-        unseen_s -= ended_s;
+        unseen_s -= known_s;
         let threads_s = post.meter.threads_ns.swap(0, Ordering::Relaxed) as f64 / 1e9;
         let ended_ms = post.meter.ended_ms.swap(0, Ordering::Relaxed) as f64;
         spent.push((cpu_s.max(0.0) + threads_s, ended_ms));

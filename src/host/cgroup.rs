@@ -123,15 +123,13 @@ impl Hierarchy {
 
     fn memory_limit(&self, level: &Path) -> Option<u64> {
         let number = |file: &str| parse::number(&self.read(level, file)?);
-        match self.source {
-            Source::CgroupV2 => number("memory.max").into_iter().chain(number("memory.high")).min(),
-            _ => {
-                // The kernel's own minimum knows of groups above that a container cannot see.
-                let stat = self.read(level, "memory.stat").unwrap_or_default();
-                let inherited = parse::keyed(&stat, "hierarchical_memory_limit");
-                number("memory.limit_in_bytes").into_iter().chain(inherited).min()
-            }
+        if self.source == Source::CgroupV2 {
+            return number("memory.max").into_iter().chain(number("memory.high")).min();
         }
+        // The kernel's own minimum knows of groups above that a container cannot see.
+        let stat = self.read(level, "memory.stat").unwrap_or_default();
+        let inherited = parse::keyed(&stat, "hierarchical_memory_limit");
+        number("memory.limit_in_bytes").into_iter().chain(inherited).min()
     }
 }
 

@@ -14,8 +14,6 @@ mod machine;
 mod manual;
 mod parse;
 mod processes;
-#[cfg(test)]
-mod tests;
 
 pub use machine::Machine;
 pub use manual::ManualHost;
@@ -117,3 +115,6 @@ impl Source {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -4,6 +4,7 @@ use axum::extract::{Extension, Request, State};
 use axum::http::Uri;
 use axum::response::Response;
 use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::Value;
 
 use crate::clock::Timestamp;
 use crate::engine::{PoolOnNode, PoolView, ProposalView, Refusal, Scale};
@@ -17,8 +18,8 @@ use super::{Api, answer, body};
 
 /// The longest that a bound may hold before it must be set again or for good, in seconds: 30 days.
 const TTL_S_MAX: u64 = 30 * 24 * 3_600;
-/// More workers than any pool may have; what a pool may have is checked behind.
-const WORKERS_MAX: u64 = 1_000_000_000;
+/// More workers than this in one pool of one node are a slip of the pen.
+const WORKERS_MAX: u64 = 10_000;
 
 type Answer = Result<Response, Problem>;
 
@@ -27,18 +28,18 @@ type Answer = Result<Response, Problem>;
 #[serde(deny_unknown_fields)]
 struct ScaleBody {
     #[serde(default, deserialize_with = "said")]
-    min: Option<Option<u64>>,
+    min: Option<Value>,
     #[serde(default, deserialize_with = "said")]
-    max: Option<Option<u64>>,
+    max: Option<Value>,
     #[serde(default, deserialize_with = "said")]
-    floor: Option<Option<u64>>,
-    ttl_s: Option<u64>,
+    floor: Option<Value>,
+    ttl_s: Option<Value>,
     by: Option<String>,
 }
 
 /// Tells `null` from a missing member.
-fn said<'de, D: Deserializer<'de>>(input: D) -> Result<Option<Option<u64>>, D::Error> {
-    Option::deserialize(input).map(Some)
+fn said<'de, D: Deserializer<'de>>(input: D) -> Result<Option<Value>, D::Error> {
+    Value::deserialize(input).map(Some)
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -205,23 +206,26 @@ fn change(said: &ScaleBody) -> Result<Scale, Problem> {
     if said.min.is_none() && said.max.is_none() && said.floor.is_none() {
         return Err(Problem::bad_field("min", "is missing; expected at least one of min, max and floor"));
     }
-    let figure = |field: &str, said: Option<Option<u64>>| match said {
-        Some(Some(workers)) if workers == 0 || workers > WORKERS_MAX => {
-            Err(Problem::bad_field(field, &format!("is {workers}; expected a number of workers from 1 on, or null")))
-        }
-        Some(Some(workers)) => Ok(Some(usize::try_from(workers).ok())),
-        Some(None) => Ok(Some(None)),
+    let figure = |field: &str, said: &Option<Value>| match said {
         None => Ok(None),
+        Some(Value::Null) => Ok(Some(None)),
+        Some(workers) => {
+            whole(field, workers, WORKERS_MAX, "workers, or null").map(|it| Some(usize::try_from(it).ok()))
+        }
     };
-    if let Some(ttl_s) = said.ttl_s.filter(|ttl_s| !(1..=TTL_S_MAX).contains(ttl_s)) {
-        return Err(Problem::bad_field("ttl_s", &format!("is {ttl_s}; expected 1 to {TTL_S_MAX} s")));
-    }
+    let ttl_s = said.ttl_s.as_ref().map(|ttl_s| whole("ttl_s", ttl_s, TTL_S_MAX, "s")).transpose()?;
     Ok(Scale {
-        min: figure("min", said.min)?,
-        max: figure("max", said.max)?,
-        floor: figure("floor", said.floor)?,
-        ttl_ms: said.ttl_s.and_then(|ttl_s| i64::try_from(ttl_s * 1_000).ok()),
+        min: figure("min", &said.min)?,
+        max: figure("max", &said.max)?,
+        floor: figure("floor", &said.floor)?,
+        ttl_ms: ttl_s.and_then(|ttl_s| i64::try_from(ttl_s * 1_000).ok()),
     })
+}
+
+/// A whole number from 1 to `most`.
+fn whole(field: &str, said: &Value, most: u64, unit: &str) -> Result<u64, Problem> {
+    let fits = said.as_u64().filter(|number| (1..=most).contains(number));
+    fits.ok_or_else(|| Problem::bad_field(field, &format!("is {said}; expected 1 to {most} {unit}")))
 }
 
 /// `DELETE /v1/pools/{p}`: its configured bounds hold again.

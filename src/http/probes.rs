@@ -155,6 +155,7 @@ pub(super) async fn front_page(State(api): State<Api>) -> Response {
          GET  /v1/queues       queues\n\
          GET  /v1/types        job types\n\
          GET  /v1/workers      workers of all nodes\n\
+         GET  /v1/shedding     load shedding\n\
          GET  /health /readyz /livez /metrics\n",
         api.version
     )

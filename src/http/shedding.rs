@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::engine::{NodeShedding, SheddingView};
+use crate::job::TypeName;
 use crate::policy::shedding::Mode;
 
 use super::auth::Caller;
@@ -75,7 +76,7 @@ fn told(view: &SheddingView) -> Response {
         level,
         set_by: view.set_by.as_ref().map(|(by, _)| by.as_str()),
         set_at: view.set_by.as_ref().map(|(_, at)| Time(*at)),
-        first: view.first.iter().map(|name| name.as_str()).collect(),
+        first: view.first.iter().map(TypeName::as_str).collect(),
         own: view.nodes.first().map(|(.., own)| own),
         nodes: view.nodes.iter().map(|(node, name, shedding)| NodeBody { node, name, shedding }).collect(),
     })

@@ -5,6 +5,7 @@
 //! put back: the order of its jobs stays, and no attempt is spent.
 
 use crate::clock::Timestamp;
+use crate::job::TypeName;
 
 /// What is known of a lane.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -92,9 +93,58 @@ pub fn judge(facts: &LaneFacts) -> (Standing, Vec<Hindrance>) {
     (standing, hindrances)
 }
 
+/// Lanes that one claim takes together, in the order of their deadlines.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rank {
+    /// The lanes.
+    pub lanes: Vec<TypeName>,
+    /// The breakers that let only some of their jobs through; none for lanes that are not narrowed.
+    pub breakers: Vec<String>,
+    is_last: bool,
+}
+
+/// In what order the lanes of a queue are claimed: those that breakers narrow before all others, so that a probe is
+/// not starved by a healthy backlog; then all open ones; then those that are shed. Closed lanes are in no rank.
+pub fn ranks<'a>(lanes: impl Iterator<Item = (&'a TypeName, &'a LaneFacts)>) -> Vec<Rank> {
+    let mut ranks: Vec<Rank> = Vec::new();
+    for (name, facts) in lanes {
+        let is_last = match judge(facts).0 {
+            Standing::Closed => continue,
+            Standing::Open | Standing::Limited(_) => false,
+            Standing::Last => true,
+        };
+        let breakers: Vec<String> = facts.breakers.iter().map(|breaker| breaker.name.clone()).collect();
+        match ranks.iter_mut().find(|rank| rank.is_last == is_last && rank.breakers == breakers) {
+            Some(rank) => rank.lanes.push(name.clone()),
+            None => ranks.push(Rank { lanes: vec![name.clone()], breakers, is_last }),
+        }
+    }
+    ranks.sort_by_key(|rank| (rank.is_last, rank.breakers.is_empty()));
+    ranks
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn narrow_lanes_come_first_and_shed_ones_last() {
+        let facts = |breakers, shed| LaneFacts { can_run: true, breakers, shed };
+        let lanes = [
+            ("a", facts(Vec::new(), shed(false))),
+            ("b", facts(Vec::new(), None)),
+            ("c", facts(vec![breaker(2)], None)),
+            ("d", facts(vec![breaker(2)], shed(false))),
+            ("e", facts(vec![breaker(2)], None)),
+            ("f", facts(vec![breaker(0)], None)),
+            ("g", facts(Vec::new(), None)),
+        ]
+        .map(|(name, facts)| (TypeName::stored(name), facts));
+        let ranks = ranks(lanes.iter().map(|(name, facts)| (name, facts)));
+        let names = |rank: &Rank| rank.lanes.iter().map(TypeName::as_str).collect::<String>();
+        assert_eq!(ranks.iter().map(names).collect::<Vec<_>>(), ["ce", "bg", "d", "a"]);
+        assert_eq!(ranks[0].breakers, ["http:a:80"]);
+    }
 
     fn breaker(allowance: usize) -> BreakerFact {
         BreakerFact { name: "http:a:80".to_owned(), allowance, until: None }

@@ -59,27 +59,27 @@ fn millis(ms: i64) -> f64 {
 mod tests {
     use super::*;
 
-    fn reading(at: i64, used_s: f64) -> Option<CpuReading> {
-        Some(CpuReading { at: Timestamp(at), used_s, cores: 2.0 })
+    fn read(meter: &mut CpuMeter, at: i64, used_s: f64) -> Option<f64> {
+        meter.read(Some(CpuReading { at: Timestamp(at), used_s, cores: 2.0 }))
     }
 
     #[test]
     fn two_readings_make_a_share_of_the_allowed_cores() {
         let mut meter = CpuMeter::default();
-        assert_eq!(meter.read(reading(0, 7.0)), None);
-        assert_eq!(meter.read(reading(1_000, 8.0)), Some(0.5));
-        assert_eq!(meter.read(reading(2_000, 9.0)), Some(0.5));
+        assert_eq!(read(&mut meter, 0, 7.0), None);
+        assert_eq!(read(&mut meter, 1_000, 8.0), Some(0.5));
+        assert_eq!(read(&mut meter, 2_000, 9.0), Some(0.5));
     }
 
     #[test]
     fn a_step_is_taken_over_by_63_percent_in_five_seconds() {
         let mut meter = CpuMeter::default();
         for second in 0..=10_i32 {
-            meter.read(reading(i64::from(second) * 1_000, 0.0));
+            read(&mut meter, i64::from(second) * 1_000, 0.0);
         }
         let mut share = None;
         for second in 11..=15_i32 {
-            share = meter.read(reading(i64::from(second) * 1_000, f64::from(second - 10) * 2.0));
+            share = read(&mut meter, i64::from(second) * 1_000, f64::from(second - 10) * 2.0);
         }
         assert!((share.unwrap() - 0.632).abs() < 0.001, "{share:?}");
     }
@@ -87,19 +87,19 @@ mod tests {
     #[test]
     fn another_group_or_no_reading_starts_anew() {
         let mut meter = CpuMeter::default();
-        meter.read(reading(0, 7.0));
-        meter.read(reading(1_000, 9.0));
-        assert_eq!(meter.read(reading(2_000, 0.5)), None);
-        assert_eq!(meter.read(reading(3_000, 0.5)), Some(0.0));
-        assert_eq!(meter.read(reading(3_000, 0.5)), Some(0.0), "no time has passed");
+        read(&mut meter, 0, 7.0);
+        read(&mut meter, 1_000, 9.0);
+        assert_eq!(read(&mut meter, 2_000, 0.5), None);
+        assert_eq!(read(&mut meter, 3_000, 0.5), Some(0.0));
+        assert_eq!(read(&mut meter, 3_000, 0.5), Some(0.0), "no time has passed");
         assert_eq!(meter.read(None), None);
-        assert_eq!(meter.read(reading(5_000, 1.0)), None);
+        assert_eq!(read(&mut meter, 5_000, 1.0), None);
     }
 
     #[test]
     fn more_than_all_is_all() {
         let mut meter = CpuMeter::default();
-        meter.read(reading(0, 0.0));
-        assert_eq!(meter.read(reading(1_000, 50.0)), Some(1.0));
+        read(&mut meter, 0, 0.0);
+        assert_eq!(read(&mut meter, 1_000, 50.0), Some(1.0));
     }
 }

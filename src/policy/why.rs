@@ -9,7 +9,7 @@ use std::fmt;
 use crate::clock::Timestamp;
 use crate::job::{State, TypeName};
 
-use super::gate::{BreakerFact, Hindrance, LaneFacts, Standing, judge};
+use super::gate::{BreakerFact, Hindrance, LaneFacts, ranks};
 
 /// Everything that is known about one job and its surroundings. Times are on the broker's clock.
 #[derive(Debug, Clone)]
@@ -295,49 +295,30 @@ pub struct Turn {
     pub rivals: Vec<TypeName>,
 }
 
-/// What the next claim with `idle` workers gives to `lane`: limited lanes come first in their order, as many as
-/// their breakers allow together; then all open lanes in the order of deadlines; then those put last.
+/// What the next claim with `idle` workers gives to `lane`: rank by rank, each with the idle workers that are
+/// left, narrowed ones only as many as their breakers allow together.
 #[must_use]
 pub fn turn(lanes: &[LaneState], lane: &TypeName, idle: usize) -> Turn {
-    let mut left = idle;
     let mut allowances: BTreeMap<&str, usize> = BTreeMap::new();
     for breaker in lanes.iter().flat_map(|state| &state.facts.breakers) {
         allowances.insert(&breaker.name, breaker.allowance);
     }
-    let (mut open, mut last) = (Vec::new(), Vec::new());
-    let mut own = None;
-    for state in lanes {
-        match judge(&state.facts).0 {
-            Standing::Limited(_) => {
-                let names = || state.facts.breakers.iter().map(|breaker| breaker.name.as_str());
-                let allowance = names().filter_map(|name| allowances.get(name)).min().copied().unwrap_or(0).min(left);
-                if state.name == *lane {
-                    own = Some(Turn { slots: allowance, rivals: vec![lane.clone()] });
-                }
-                let ready = if state.is_paused { 0 } else { usize::try_from(state.ready).unwrap_or(usize::MAX) };
-                let taken = allowance.min(ready);
-                for name in names() {
-                    if let Some(allowance) = allowances.get_mut(name) {
-                        *allowance -= taken;
-                    }
-                }
-                left -= taken;
+    let mut left = idle;
+    for rank in ranks(lanes.iter().map(|state| (&state.name, &state.facts))) {
+        let members = || lanes.iter().filter(|state| !state.is_paused && rank.lanes.contains(&state.name));
+        let allowed = rank.breakers.iter().filter_map(|name| allowances.get(name.as_str())).min();
+        let slots = allowed.map_or(left, |allowed| left.min(*allowed));
+        if rank.lanes.contains(lane) {
+            return Turn { slots, rivals: members().map(|state| state.name.clone()).collect() };
+        }
+        let ready: u64 = members().map(|state| state.ready).sum();
+        let taken = slots.min(usize::try_from(ready).unwrap_or(usize::MAX));
+        for name in &rank.breakers {
+            if let Some(allowance) = allowances.get_mut(name.as_str()) {
+                *allowance -= taken;
             }
-            Standing::Open => open.push(state),
-            Standing::Last => last.push(state),
-            Standing::Closed => {}
         }
-    }
-    if let Some(turn) = own {
-        return turn;
-    }
-    for group in [open, last] {
-        let names: Vec<TypeName> = group.iter().filter(|state| !state.is_paused).map(|s| s.name.clone()).collect();
-        if group.iter().any(|state| state.name == *lane) {
-            return Turn { slots: left, rivals: names };
-        }
-        let ready: u64 = group.iter().filter(|state| !state.is_paused).map(|state| state.ready).sum();
-        left = left.saturating_sub(usize::try_from(ready).unwrap_or(usize::MAX));
+        left -= taken;
     }
     Turn { slots: 0, rivals: vec![lane.clone()] }
 }
@@ -418,7 +399,9 @@ mod tests {
             lane("e", 9, vec![breaker("y", 0)], None),
         ];
         let slots = |name: &str| turn(&lanes, &TypeName::stored(name), 8).slots;
-        assert_eq!(["a", "b", "c", "d", "e"].map(slots), [2, 0, 6, 3, 0]);
+        assert_eq!(["a", "b", "c", "d", "e"].map(slots), [2, 2, 6, 3, 0]);
+        let together = [TypeName::stored("a"), TypeName::stored("b")];
+        assert_eq!(turn(&lanes, &together[0], 8).rivals, together, "they are claimed in the order of deadlines");
         assert_eq!(turn(&lanes, &TypeName::stored("c"), 8).rivals, [TypeName::stored("c")]);
     }
 }

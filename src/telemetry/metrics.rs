@@ -346,6 +346,13 @@ pub fn start_at_zero(catalog: &Catalog) {
             .absolute(0);
         }
     }
+    for pool in catalog.pools.values() {
+        for (direction, signal) in pool.scale_on.iter().flat_map(|signal| [("up", signal), ("down", signal)]) {
+            counter!("ganger_scale_changes_total", "pool" => pool.name.to_string(), "direction" => direction,
+                "metric" => signal.name())
+            .absolute(0);
+        }
+    }
     for known in catalog.types.values() {
         for outcome in ["succeeded", "failed", "in_review", "cancelled", "expired"] {
             finished(known.queue.as_str(), known.name.as_str(), outcome, 0);

@@ -439,6 +439,7 @@ async fn an_entry_tells_its_place(f: Fixture) {
         f.entry("b", "slow", 2),
         f.entry("c", "fast", 3),
         f.entry("d", "fast", 3),
+        f.entry("cc", "slow", 3),
         f.entry("f", "slow", 3),
         later,
     ])
@@ -448,9 +449,9 @@ async fn an_entry_tells_its_place(f: Fixture) {
     let ahead = async |name: &str, lanes: &[ganger::job::TypeName]| place(name, lanes).await.unwrap().ahead;
     assert_eq!(ahead("a", &lanes).await, Some(0));
     assert_eq!(ahead("c", &lanes).await, Some(2));
-    assert_eq!(ahead("d", &lanes).await, Some(3), "equal scores of its own lane are told apart");
+    assert_eq!(ahead("d", &lanes).await, Some(4), "equal scores are told apart by id, in other lanes too");
     assert_eq!(ahead("d", &lanes[..1]).await, Some(2), "closed lanes do not count");
-    assert_eq!(ahead("f", &lanes[..1]).await, Some(1), "its own lane may be closed");
+    assert_eq!(ahead("f", &lanes[..1]).await, Some(3), "its own lane may be closed");
     let waiting = place("e", &lanes).await.unwrap();
     assert_eq!((waiting.due_at_ms, waiting.ahead), (Some(now + HOUR), None));
     let claim = f.claim(&["fast", "slow"], 1).await.claims.remove(0);

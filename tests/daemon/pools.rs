@@ -13,7 +13,7 @@ on_both_footings! {
 
 /// A pool of 2 to 6 that looks often. A machine that is busy with other tests must not hold it back.
 const ELASTIC: &str = "[pools.work-workers]\nmin = 2\nmax = 6\nscale_on = ['queue_depth']\n\
-                       [scaling]\ntick_ms = 200\ncpu_headroom = 1.0\nmemory_headroom = 1.0\n";
+                       [scaling]\ntick_ms = 200\nup_period_ms = 1000\ncpu_headroom = 1.0\nmemory_headroom = 1.0\n";
 
 /// Shrinks soon and all at once.
 const HASTY: &str = "down_window_ms = 1000\ndown_share = 1.0\ndown_period_ms = 1000\n";
@@ -55,17 +55,14 @@ async fn a_flood_makes_a_pool_grow_to_its_most(footing: Footing) {
     let gate = site.folder().join("gate");
     let ids = daemon.submit_many(&json!({"type": "shell", "payload": wait_for(&gate)}), 60).await;
     let pool = sized(&daemon, 6).await;
-    assert_eq!(
-        (&pool["busy"], &pool["min"], &pool["max"], &pool["override"]),
-        (&json!(6), &json!(2), &json!(6), &Value::Null)
-    );
+    assert_eq!((&pool["min"], &pool["max"], &pool["override"]), (&json!(2), &json!(6), &Value::Null));
     until("the log says why", || async { daemon.log().contains("jobs wait, 5 a worker aimed at").then_some(()) }).await;
     let decision = until("more is asked for than allowed", || async {
         let decision = self::pool(&daemon).await["nodes"][0]["decision"].take();
-        (decision["limiter"] == "max").then_some(decision)
+        (decision["direction"] == "hold" && decision["limiter"] == "max").then_some(decision)
     })
     .await;
-    assert_eq!((&decision["direction"], &decision["metric"]), (&json!("hold"), &json!("queue_depth")), "{decision}");
+    assert_eq!(decision["metric"], "queue_depth", "{decision}");
     assert!(decision["reason"].as_str().unwrap().ends_with("6 is the most"), "{decision}");
     assert_eq!(decision["proposals"][0]["wants"], 11, "{decision}");
     let node = pool["nodes"][0]["node"].as_str().unwrap();
@@ -99,16 +96,13 @@ async fn a_floor_is_grown_to_at_once_and_outlives_a_restart(footing: Footing) {
     assert_eq!((status, &answer["override"], &answer["floor"]), (200, &Value::Null, &Value::Null), "{answer}");
     daemon.kill();
     let daemon = site.start(ELASTIC).await;
-    let pool = until("a decision is taken", || async {
-        let pool = self::pool(&daemon).await;
-        (!pool["nodes"][0]["decision"].is_null()).then_some(pool)
+    // A node lists itself first; one that was killed is among the others until it is known to be gone.
+    let own = until("a decision is taken", || async {
+        let own = self::pool(&daemon).await["nodes"][0].take();
+        (!own["decision"].is_null()).then_some(own)
     })
     .await;
-    assert_eq!(
-        (&pool["desired"], &pool["nodes"][0]["decision"]["limiter"]),
-        (&json!(5), &json!("stabilised")),
-        "{pool}"
-    );
+    assert_eq!((&own["desired"], &own["decision"]["limiter"]), (&json!(5), &json!("stabilised")), "{own}");
 }
 
 async fn fewer_workers_interrupt_nobody(footing: Footing) {
@@ -161,12 +155,17 @@ async fn a_reload_changes_bounds_and_targets() {
     command.arg("--config").arg(&file);
     let daemon = Daemon::spawn(command).await;
     let gate = site.folder().join("gate");
-    let ids = daemon.submit_many(&json!({"type": "shell", "payload": wait_for(&gate)}), 14).await;
-    // 2 run, 12 wait: at 5 a worker that asks for 3.
-    sized(&daemon, 3).await;
+    let ids = daemon.submit_many(&json!({"type": "shell", "payload": wait_for(&gate)}), 30).await;
+    // 2 run, 28 wait: at 5 a worker that asks for the most.
+    sized(&daemon, 6).await;
     std::fs::write(&file, "[pools.work-workers]\nmax = 9\ntarget_queue_depth = 1\n").unwrap();
     daemon.signal(nix::sys::signal::Signal::SIGHUP);
-    sized(&daemon, 9).await;
+    let pool = sized(&daemon, 9).await;
+    assert_eq!(pool["configured"], json!({"min": 2, "max": 9}));
+    until("the new target is in the reason", || async {
+        daemon.log().contains("jobs wait, 1 a worker aimed at").then_some(())
+    })
+    .await;
     std::fs::write(&gate, "").unwrap();
     all_succeeded(&daemon, &ids).await;
 }

@@ -23,3 +23,4 @@ mod life;
 mod scaling;
 mod sickness;
 mod site;
+mod why;

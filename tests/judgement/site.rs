@@ -76,7 +76,7 @@ pub struct Site {
 impl Site {
     /// Starts a node whose only job type is `work`.
     pub async fn start(parts: Parts, handler: SharedHandler) -> Self {
-        let clock: Arc<dyn Clock> = Arc::new(Clockwork(Instant::now()));
+        let clock: Arc<dyn Clock> = Arc::new(Clockwork::new());
         let ledger = CutLedger::new(ModelLedger::new("11111111-2222-4333-8444-555555555555", clock.clone()));
         let broker = Arc::new(MemoryBroker::new(clock.clone()));
         let supervisor = Arc::new(Supervisor::new());
@@ -159,7 +159,13 @@ fn exposition() -> &'static metrics_exporter_prometheus::PrometheusHandle {
 
 /// A clock that follows the runtime's time, virtual or real.
 #[derive(Debug)]
-struct Clockwork(Instant);
+pub struct Clockwork(Instant);
+
+impl Clockwork {
+    pub fn new() -> Self {
+        Self(Instant::now())
+    }
+}
 
 impl Clock for Clockwork {
     fn now(&self) -> Timestamp {
@@ -194,16 +200,16 @@ impl Host for Scales {
         pgids.iter().map(usage).collect()
     }
 
-    fn reaped_cpu_s(&self) -> f64 {
-        0.0
-    }
-
     fn thread_cpu_ns(&self) -> u64 {
         0
     }
+
+    fn reaped_cpu_s(&self) -> f64 {
+        0.0
+    }
 }
 
-fn params(parts: &Parts) -> EngineParams {
+pub fn params(parts: &Parts) -> EngineParams {
     EngineParams {
         node: NodeId::stored("node-1"),
         node_name: format!("node of {}", parts.name),
@@ -224,7 +230,7 @@ fn params(parts: &Parts) -> EngineParams {
     }
 }
 
-fn catalog(parts: &Parts) -> Catalog {
+pub fn catalog(parts: &Parts) -> Catalog {
     let name = QueueName::stored(parts.name);
     let queue = Queue {
         name: name.clone(),

@@ -278,15 +278,7 @@ impl Queue {
     pub(super) fn place_of(&self, id: &JobId, lanes: &[TypeName]) -> Option<broker::Place> {
         let entry = self.entries.get(id)?;
         let at = (entry.score, id.clone());
-        let before = |lane: &TypeName| {
-            let waiting = self.lanes.get(lane)?;
-            let end = if *lane == entry.job_type {
-                Bound::Excluded(at.clone())
-            } else {
-                Bound::Excluded((at.0, JobId::stored("")))
-            };
-            Some(waiting.range((Bound::Unbounded, end)).count() as u64)
-        };
+        let before = |lane: &TypeName| Some(self.lanes.get(lane)?.range(..at.clone()).count() as u64);
         Some(broker::Place {
             entry: entry.view(id),
             due_at_ms: if let Place::Later { due_at_ms } = entry.place { Some(due_at_ms) } else { None },

@@ -65,18 +65,16 @@ fn tell(leaves: Leaves, own: Option<&str>, said: &Said<'_>, took_ms: i64, seq: S
     };
     let mut spared = None;
     for (at, leave) in leaves.into_iter().enumerate() {
+        let is_own = own.is_none_or(|own| own == at);
         let call = match said {
-            Said::Nothing => Call::Unknown,
             Said::Answered => Call::Answered(took_ms),
-            Said::Pushback(ms) if own.is_none_or(|own| own == at) => {
+            Said::Pushback(ms) if is_own => {
                 Call::Pushback(leave.entry.shared.now().plus_ms(i64::try_from(*ms).unwrap_or(i64::MAX)))
             }
-            Said::Pushback(_) => Call::Unknown,
             // It named what failed, so itself and the others did not.
-            Said::Failed(class, _) if named.is_some_and(|named| named == at) => Call::Failed(class),
-            Said::Failed(..) if named.is_some() => Call::Answered(took_ms),
-            Said::Failed(class, _) if own.is_none_or(|own| own == at) => Call::Failed(class),
-            Said::Failed(..) => Call::Unknown,
+            Said::Failed(..) if named.is_some_and(|named| named != at) => Call::Answered(took_ms),
+            Said::Failed(class, _) if named.is_some() || is_own => Call::Failed(class),
+            Said::Nothing | Said::Pushback(_) | Said::Failed(..) => Call::Unknown,
         };
         let was_probe = leave.is_probe();
         let entry = leave.entry.clone();

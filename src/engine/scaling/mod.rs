@@ -17,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 use crate::clock::Timestamp;
 use crate::job::PoolName;
 use crate::ledger::Setting;
+use crate::mutant::mutant;
 use crate::policy::catalog::Pool;
 use crate::policy::pressure::CpuMeter;
 use crate::policy::scaling::{self, Decision, Direction, Facts, History, Reading, bounds};
@@ -137,16 +138,13 @@ async fn begin(core: &Core, pools: &BTreeMap<PoolName, Pool>) -> bool {
     if new.is_empty() {
         return true;
     }
-    let last = match core.ledger.settings().await {
-        Ok(last) => last,
-        Err(error) => {
-            core.session.ledger_failed(&error);
-            return false;
-        }
-    };
+    if let Err(error) = settings::read(core).await {
+        core.session.ledger_failed(&error);
+        return false;
+    }
     let now = core.clock.now();
     for pool in new {
-        let size = last.iter().find(|setting| setting.kind == SIZE && setting.name == pool.name.as_str());
+        let size = core.settings.get(SIZE, pool.name.as_str(), now).filter(|_| !mutant!(size_forgotten));
         let size = size.and_then(|setting| setting.value.parse().ok());
         let limits = bounds(pool, &orders::in_force(core, &pool.name, now), now);
         // A service that was started again finds the pool at work.

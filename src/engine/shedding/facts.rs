@@ -75,8 +75,11 @@ fn of_queue(core: &Core, setup: &Setup, queue: &Queue, depth: Option<&Depth>) ->
         // Every node takes its part; this one knows its own.
         drained_per_s: core.figures.queue_rate(&queue.name, present).unwrap_or(0.0) * as_f64(nodes),
     };
+    let started_ms = core.figures.take_least_wait_ms(&queue.name);
     let Some(depth) = depth else {
-        types.iter().for_each(|known| core.shedding.runs.held(&known.name, present));
+        for known in types {
+            core.shedding.runs.held(&known.name, present);
+        }
         return facts;
     };
     let (mut waiting, mut head) = (0, None::<i64>);
@@ -95,8 +98,9 @@ fn of_queue(core: &Core, setup: &Setup, queue: &Queue, depth: Option<&Depth>) ->
         }
     }
     facts.depth = Some(waiting);
-    facts.delay_ms =
-        Some(head.map_or(0, |score| order::least_wait_ms(queue, score, &depth.ready, core.broker.now_ms())));
+    let head_ms = head.map_or(0, |score| order::least_wait_ms(queue, score, &depth.ready, core.broker.now_ms()));
+    // A job that failed before stands first with its old deadline; whatever starts beside it says how late the queue is.
+    facts.delay_ms = Some(started_ms.map_or(head_ms, |started_ms| head_ms.min(started_ms)));
     facts
 }
 

@@ -240,6 +240,9 @@ fn value(view: &RuleView) -> String {
 /// became of it.
 pub(super) async fn refuse(core: &Core, checked: &mut [Result<NewJob, Refusal>]) {
     let standing = core.shedding.standing();
+    if standing.is_calm() {
+        return;
+    }
     let shed = |job: &NewJob| match standing.verdict(&job.job_type, job.priority, &job.queue, core.chance.share()) {
         Verdict::Admit => None,
         Verdict::Shed { rule, level } => Some((rule, level)),

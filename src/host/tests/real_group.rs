@@ -132,9 +132,9 @@ fn figures_follow_a_real_group() {
         }
     };
     group.member.stdin.as_mut().unwrap().write_all(b"go\n").unwrap();
-    let lines = BufReader::new(group.member.stdout.take().unwrap()).lines().map_while(Result::ok);
+    let mut lines = BufReader::new(group.member.stdout.take().unwrap()).lines().map_while(Result::ok);
     // The test harness may have written on the same line.
-    let seen = lines.filter_map(|line| line.split_once("SEEN ").map(|(_, seen)| seen.to_owned())).next().unwrap();
+    let seen = lines.find_map(|line| line.split_once("SEEN ").map(|(_, seen)| seen.to_owned())).unwrap();
     println!("Seen from inside: {seen}");
     let seen: Vec<&str> = seen.split(' ').collect();
     let number = |at: usize| seen[at].parse::<f64>().unwrap();

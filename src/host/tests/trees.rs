@@ -34,8 +34,8 @@ fn sample(files: &[(&str, &str)]) -> HostSample {
     Machine::below(tree(files).path()).sample()
 }
 
-fn memory(source: Source, used: u64, limit: u64) -> Option<MemoryUsed> {
-    Some(MemoryUsed { source, used_bytes: used, limit_bytes: limit })
+fn memory(source: Source, used_bytes: u64, limit_bytes: u64) -> MemoryUsed {
+    MemoryUsed { source, used_bytes, limit_bytes }
 }
 
 const UNIFIED: (&str, &str) =
@@ -78,11 +78,11 @@ fn memory_is_the_fullest_of_the_nested_groups_without_its_idle_cache() {
     ];
     // The slice: (600 - 24) MiB of the 768 that it may have before it is slowed down; the service: 128 of 512 MiB.
     let found = sample(&files).memory;
-    assert_eq!(found, memory(Source::CgroupV2, 576 * MIB, 768 * MIB));
+    assert_eq!(found, Some(memory(Source::CgroupV2, 576 * MIB, 768 * MIB)));
     assert_eq!(found.unwrap().ratio(), 0.75);
     files.push(("sys/fs/cgroup/app.slice/ganger.service/memory.current", "637534208\n"));
     let found = sample(&files).memory;
-    assert_eq!(found, memory(Source::CgroupV2, 480 * MIB, 512 * MIB), "now the service is the fullest");
+    assert_eq!(found, Some(memory(Source::CgroupV2, 480 * MIB, 512 * MIB)), "now the service is the fullest");
     assert_eq!(found.unwrap().ratio(), 0.9375);
 }
 
@@ -160,7 +160,7 @@ fn separate_hierarchies_are_read_each_at_its_own_place() {
     ]);
     assert_eq!(found.cores, 0.5);
     assert_eq!(found.cpu, Some(CpuUsed { source: Source::CgroupV1, used_s: 7.25, throttled_s: 1.5 }));
-    assert_eq!(found.memory, memory(Source::CgroupV1, 128 * MIB, 256 * MIB));
+    assert_eq!(found.memory, Some(memory(Source::CgroupV1, 128 * MIB, 256 * MIB)));
     assert_eq!(found.memory.unwrap().ratio(), 0.5);
     assert_eq!(found.cpu_stalled, Some(0.1), "these groups do not tell: the machine does");
 }
@@ -189,7 +189,7 @@ fn a_limit_above_the_visible_groups_is_known_by_its_inheritance() {
         ("sys/fs/cgroup/memory/inner/memory.usage_in_bytes", "67108864\n"),
         ("sys/fs/cgroup/memory/inner/memory.stat", "total_inactive_file 0\nhierarchical_memory_limit 134217728\n"),
     ]);
-    assert_eq!(found.memory, memory(Source::CgroupV1, 64 * MIB, 128 * MIB));
+    assert_eq!(found.memory, Some(memory(Source::CgroupV1, 64 * MIB, 128 * MIB)));
 }
 
 #[test]
@@ -209,7 +209,7 @@ fn a_hybrid_machine_takes_each_controller_where_it_is() {
     ]);
     assert_eq!(found.cores, 3.0);
     assert_eq!(found.cpu, Some(CpuUsed { source: Source::CgroupV2, used_s: 3.0, throttled_s: 0.001 }));
-    assert_eq!(found.memory, memory(Source::CgroupV1, 50 * MIB, 100 * MIB));
+    assert_eq!(found.memory, Some(memory(Source::CgroupV1, 50 * MIB, 100 * MIB)));
 }
 
 #[test]

@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 
 use crate::clock::Timestamp;
+use crate::mutant::mutant;
 
 use super::proposals::workers;
 use super::{Decision, Pace, Rules};
@@ -71,6 +72,7 @@ impl History {
     /// A pool that had to grow again after it had shrunk was wrong to shrink, and stays for two windows: so within
     /// two windows it changes its direction twice at most, whatever the noise.
     pub(super) fn stabilised(&self, rules: &Rules, recommendation: usize, now: Timestamp) -> usize {
+        mutant!(shrinks_at_once => { return recommendation; });
         let asked = |window_ms| {
             let recent = self.recommendations.iter().filter(move |(at, _)| is_within(*at, window_ms, now));
             recent.map(|(_, size)| *size).chain([recommendation])

@@ -1,6 +1,7 @@
 //! Between what is asked for and what may be: bounds, overrides and the machine.
 
 use crate::clock::Timestamp;
+use crate::mutant::mutant;
 use crate::policy::catalog::Pool;
 
 use super::proposals::workers;
@@ -128,7 +129,8 @@ impl Ceiling {
             .map(|(limit, each)| workers(((rules.memory_headroom * limit - memory_base_bytes) / each).floor()));
         let cap = [by_cpu, by_memory].into_iter().flatten().min().unwrap_or(usize::MAX);
         // A share of all is nobody's wish to stop at it.
-        let full = |pressure: Option<f64>, share: f64| pressure.filter(|pressure| *pressure >= share && share < 1.0);
+        let is_full = |pressure: f64, share: f64| pressure >= share && share < 1.0 && !mutant!(full_machine_ignored);
+        let full = |pressure: Option<f64>, share: f64| pressure.filter(|pressure| is_full(*pressure, share));
         let veto = full(headroom.cpu_pressure, rules.cpu_headroom)
             .map(Full::Cpu)
             .or_else(|| full(headroom.memory_pressure, rules.memory_headroom).map(Full::Memory));

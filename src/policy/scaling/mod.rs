@@ -19,6 +19,7 @@ mod usage;
 mod words;
 
 use crate::clock::Timestamp;
+use crate::mutant::mutant;
 
 use super::catalog::Pool;
 
@@ -220,7 +221,9 @@ fn combine(proposals: &[Proposal], current: usize, low: usize) -> (usize, Limite
     let missing = proposals.iter().any(|proposal| proposal.standing == Standing::Missing);
     match proposals::largest(proposals).map(|winner| (winner.standing, winner.wants.unwrap_or(current))) {
         // On half the facts it may grow and not shrink.
-        Some((_, wants)) if wants < current && missing => (current, Limiter::Missing),
+        Some((_, wants)) if wants < current && missing && !mutant!(half_the_facts_shrink) => {
+            (current, Limiter::Missing)
+        }
         Some((Standing::Tolerated, wants)) => (wants, Limiter::Tolerance),
         Some((_, wants)) => (wants, Limiter::None),
         None if missing => (current, Limiter::Missing),

@@ -82,10 +82,12 @@ fn resource(
     let ratio = mean / target;
     let filled = if ratio < 1.0 { used + missing } else { used } / count(samples.len()) / target;
     let changed_sides = (ratio < 1.0) != (filled < 1.0);
-    let mut text = format!("{} is at {:.0} %, {:.0} % aimed at", metric.name(), mean * 100.0, target * 100.0);
-    if missing > 0.0 {
-        text.push_str(&format!(", {missing} of {} workers unmeasured", samples.len()));
-    }
+    let unmeasured = match samples.len() - known.len() {
+        0 => String::new(),
+        count => format!(", {count} of {} workers unmeasured", samples.len()),
+    };
+    let (name, at, aim) = (metric.name(), mean * 100.0, target * 100.0);
+    let text = format!("{name} is at {at:.0} %, {aim:.0} % aimed at{unmeasured}");
     if (1.0 - filled).abs() <= tolerance + EPSILON || changed_sides {
         return Proposal::tolerated(metric, current, text);
     }

@@ -15,23 +15,17 @@ pub(super) struct Grounds<'a> {
 /// `grows from 2 to 6: 60 jobs wait, 5 a worker aimed at, which asks for 12; at most +100 % or +4 in 15 s`.
 pub(super) fn reason(decided: &Decision, grounds: &Grounds<'_>) -> String {
     let Decision { current, target, .. } = decided;
-    let mut reason = match decided.direction {
+    let change = match decided.direction {
         Direction::Up => format!("grows from {current} to {target}"),
         Direction::Down => format!("shrinks from {current} to {target}"),
         Direction::Hold => format!("stays at {current}"),
     };
-    match largest(&decided.proposals) {
-        Some(winner) => {
-            let wants = winner.wants.unwrap_or(*current);
-            reason.push_str(&format!(": {}, which asks for {wants}", winner.text));
-        }
-        None => reason.push_str(": no signal has a say"),
-    }
-    if let Some(limit) = limit(decided, grounds) {
-        reason.push_str("; ");
-        reason.push_str(&limit);
-    }
-    reason
+    let asked = match largest(&decided.proposals) {
+        Some(winner) => format!("{}, which asks for {}", winner.text, winner.wants.unwrap_or(*current)),
+        None => "no signal has a say".to_owned(),
+    };
+    let limit = limit(decided, grounds).map_or_else(String::new, |limit| format!("; {limit}"));
+    format!("{change}: {asked}{limit}")
 }
 
 fn limit(decided: &Decision, grounds: &Grounds<'_>) -> Option<String> {

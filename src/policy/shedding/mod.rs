@@ -21,8 +21,6 @@ mod ladder;
 mod lateness;
 mod rule;
 mod standing;
-#[cfg(test)]
-mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -333,3 +331,6 @@ pub fn is_inputs_fault(class: &str, retry: &RetryPolicy) -> bool {
 fn as_f64(number: u64) -> f64 {
     number as f64
 }
+
+#[cfg(test)]
+mod tests;

@@ -142,13 +142,10 @@ impl Watch {
         self.value = value.filter(|value| value.is_finite());
         self.above =
             if self.value.is_some_and(|value| value > threshold.enter) { self.above.saturating_add(1) } else { 0 };
+        let is_below = self.value.is_none_or(|value| value <= threshold.exit);
         match self.active_since {
             None if self.above >= threshold.samples.max(1) => self.active_since = Some(now),
-            Some(since) if now.since(since) >= threshold.dwell_ms => {
-                if self.value.is_none_or(|value| value <= threshold.exit) {
-                    self.active_since = None;
-                }
-            }
+            Some(since) if is_below && now.since(since) >= threshold.dwell_ms => self.active_since = None,
             _ => {}
         }
     }

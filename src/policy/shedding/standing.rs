@@ -82,6 +82,16 @@ impl Class {
 }
 
 impl Standing {
+    /// Whether nothing is refused anywhere.
+    #[must_use]
+    pub fn is_calm(&self) -> bool {
+        match self.mode {
+            Mode::Off => true,
+            Mode::Level(level) => level == 0,
+            Mode::Auto => self.queues.values().all(|queue| queue.level == 0),
+        }
+    }
+
     /// The level in force in a queue.
     #[must_use]
     pub fn level(&self, queue: &QueueName) -> u8 {
@@ -170,13 +180,12 @@ impl Standing {
             excess if facts.drained_per_s > 0.0 => excess / facts.drained_per_s,
             _ => most,
         };
-        let wait_s = match rule {
-            Rule::QueueDepth => drained(self.depth_exit),
-            _ => {
-                // What is served within half the SLA does not make the queue late.
-                let in_time = facts.sla_ms.map_or(0.0, |sla| super::as_f64(sla) / 2_000.0 * facts.drained_per_s);
-                drained(in_time).max(self.soonest_s(rule, now))
-            }
+        let wait_s = if rule == Rule::QueueDepth {
+            drained(self.depth_exit)
+        } else {
+            // What is served within half the SLA does not make the queue late.
+            let in_time = facts.sla_ms.map_or(0.0, |sla| super::as_f64(sla) / 2_000.0 * facts.drained_per_s);
+            drained(in_time).max(self.soonest_s(rule, now))
         };
         wait_s.clamp(least, most) * (SPREAD.0 + (SPREAD.1 - SPREAD.0) * roll)
     }

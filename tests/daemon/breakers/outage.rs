@@ -57,18 +57,23 @@ fn settings(scale: &Scale, dead: &Target, well: &Target) -> String {
     )
 }
 
-/// Submits numbered jobs of both types, in turn, as one batch after the other.
-async fn submit(daemon: &Daemon, scale: &Scale) -> BTreeMap<&'static str, Vec<String>> {
-    let mut ids: BTreeMap<&'static str, Vec<String>> = BTreeMap::new();
-    for from in (0..scale.jobs).step_by(100) {
-        for kind in ["web", "well"] {
-            let batch: Vec<Value> =
-                (from..scale.jobs.min(from + 100)).map(|n| json!({"type": kind, "payload": n})).collect();
-            let (status, answer) = daemon.post("/v1/jobs/batch", json!(batch)).await;
-            assert_eq!(status, 200, "{answer}");
-            let accepted = answer.as_array().unwrap().iter().map(|item| item["id"].as_str().unwrap().to_owned());
-            ids.entry(kind).or_default().extend(accepted);
-        }
+/// Submits the numbered jobs for the dead one at once; answers their ids.
+async fn queue_up(daemon: &Daemon, scale: &Scale) -> Vec<String> {
+    let batch: Vec<Value> = (0..scale.jobs).map(|n| json!({"type": "web", "payload": n})).collect();
+    let (status, answer) = daemon.post("/v1/jobs/batch", json!(batch)).await;
+    assert_eq!(status, 200, "{answer}");
+    answer.as_array().unwrap().iter().map(|item| item["id"].as_str().unwrap().to_owned()).collect()
+}
+
+/// Offers as many jobs for the healthy one, spread over the outage; answers their ids.
+async fn offer(daemon: &Daemon, scale: &Scale) -> Vec<String> {
+    let from = tokio::time::Instant::now();
+    let mut ids = Vec::new();
+    for n in 0..scale.jobs {
+        let share = n as f64 / scale.jobs as f64;
+        let at = std::time::Duration::from_millis((share * scale.outage_ms as f64 * 0.9) as u64);
+        tokio::time::sleep_until(from + at).await;
+        ids.push(daemon.submit(json!({"type": "well", "payload": n})).await);
     }
     ids
 }
@@ -88,12 +93,13 @@ async fn a_dead_dependency_is_left_alone_and_comes_back_gently(footing: Footing)
     let (dead, well) = (Target::start(Mood::Fails).await, Target::start(Mood::Takes(CALL_MS)).await);
     let site = Site::new(footing).await;
     let daemon = site.start(&settings(&scale, &dead, &well)).await;
-    let ids = submit(&daemon, &scale).await;
+    let held = queue_up(&daemon, &scale).await;
     let opened = is_in(&daemon, &dead.breaker, "open").await;
     let down_until = now_ms() + scale.outage_ms;
 
     // The healthy jobs run while the others wait.
-    let healthy_p99 = wait_p99(&daemon, &ids["well"]).await;
+    let healthy = offer(&daemon, &scale).await;
+    let healthy_p99 = wait_p99(&daemon, &healthy).await;
     within(scale.patience(), "the outage is over", || async { (now_ms() >= down_until).then_some(()) }).await;
     let failed = dead.calls().len();
     let probes = probes(&daemon, &dead.breaker).await;
@@ -109,7 +115,7 @@ async fn a_dead_dependency_is_left_alone_and_comes_back_gently(footing: Footing)
     })
     .await;
     let mut jobs = Vec::new();
-    for id in &ids["web"] {
+    for id in &held {
         jobs.push(daemon.at_rest(id).await);
     }
     judge_attempts(&jobs);
@@ -131,8 +137,11 @@ async fn compare(footing: Footing, scale: &Scale, with_outage: i64) {
     let (other, well) = (Target::start(Mood::Takes(CALL_MS)).await, Target::start(Mood::Takes(CALL_MS)).await);
     let site = Site::new(footing).await;
     let daemon = site.start(&settings(scale, &other, &well)).await;
-    let ids = submit(&daemon, scale).await;
-    let without = wait_p99(&daemon, &ids["well"]).await;
+    for id in queue_up(&daemon, scale).await {
+        daemon.at_rest(&id).await;
+    }
+    let healthy = offer(&daemon, scale).await;
+    let without = wait_p99(&daemon, &healthy).await;
     println!("{footing:?}: p99 wait of the same jobs without an outage {without} ms, with it {with_outage} ms");
 }
 

@@ -76,17 +76,6 @@ local function advance(lane)
   lane.at = lane.at + 2
 end
 
--- Byte order, as the sorted set has it; Lua's own `<` follows the server's locale.
-local function id_before(a, b)
-  for at = 1, math.min(#a, #b) do
-    local x, y = string.byte(a, at), string.byte(b, at)
-    if x ~= y then
-      return x < y
-    end
-  end
-  return #a < #b
-end
-
 local function is_before(lane, other)
   return not other or lane.score < other.score
     or (lane.score == other.score and id_before(lane.id, other.id))

@@ -32,23 +32,34 @@ local entry = read_entry(raw)
 if entry.fence ~= '' then
   return reply
 end
-local score = entry.score
-if score ~= '' then
+if entry.score ~= '' then
   reply[3] = redis.call('ZSCORE', KEYS[2], id) or ''
-else
-  local own = prefix .. 'lane:' .. entry.kind
-  score = redis.call('ZSCORE', own, id)
-  if score then
-    local ahead = 0
-    for at = 4, #KEYS do
-      -- Within its own lane equal scores are told apart, by id.
-      if KEYS[at] == own then
-        ahead = ahead + redis.call('ZRANK', own, id)
-      else
-        ahead = ahead + redis.call('ZCOUNT', KEYS[at], '-inf', '(' .. score)
-      end
-    end
-    reply[4] = digits(ahead)
-  end
+  return reply
 end
+local score = redis.call('ZSCORE', prefix .. 'lane:' .. entry.kind, id)
+if not score then
+  return reply
+end
+
+-- How many entries of a lane come before: all with a smaller score, and those with the same one whose id is
+-- smaller, which are found by halving.
+local function before(lane)
+  local from = redis.call('ZCOUNT', lane, '-inf', '(' .. score)
+  local to = redis.call('ZCOUNT', lane, '-inf', score)
+  while from < to do
+    local middle = math.floor((from + to) / 2)
+    if id_before(redis.call('ZRANGE', lane, middle, middle)[1], id) then
+      from = middle + 1
+    else
+      to = middle
+    end
+  end
+  return from
+end
+
+local ahead = 0
+for at = 4, #KEYS do
+  ahead = ahead + before(KEYS[at])
+end
+reply[4] = digits(ahead)
 return reply

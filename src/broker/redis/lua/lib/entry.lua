@@ -22,6 +22,17 @@ local function wrong_epoch(found)
   return redis.error_reply('EPOCH ' .. (found or '-'))
 end
 
+-- Byte order, as the sorted set has it; Lua's own `<` follows the server's locale.
+local function id_before(a, b)
+  for at = 1, math.min(#a, #b) do
+    local x, y = string.byte(a, at), string.byte(b, at)
+    if x ~= y then
+      return x < y
+    end
+  end
+  return #a < #b
+end
+
 local function read_entry(raw)
   local kind, seq, flags, rest = string.match(raw, '^([^;]*);([^;]*);([^;]*);?(.*)$')
   local entry = { kind = kind, seq = seq, flags = flags,
