@@ -104,7 +104,7 @@ struct ChecksBody {
 }
 
 impl ChecksBody {
-    fn of(checks: &Checks) -> Self {
+    fn of(checks: Checks) -> Self {
         Self {
             memory_usage: checks.memory_usage,
             queue_connectivity: checks.queue_connectivity,
@@ -119,7 +119,7 @@ impl<'a> HealthBody<'a> {
     fn of(view: &'a HealthView, version: &'static str) -> Self {
         Self {
             status: if view.checks.hold() { "healthy" } else { "unhealthy" },
-            checks: ChecksBody::of(&view.checks),
+            checks: ChecksBody::of(view.checks),
             node: &view.node,
             memory: view.memory,
             success_rate: view.runs.rate(view.rules.samples_min),

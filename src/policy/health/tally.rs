@@ -6,7 +6,9 @@
 use crate::clock::Timestamp;
 
 /// Buckets of the ring.
-const BUCKETS: i64 = 20;
+const BUCKETS: usize = 20;
+/// The same as a distance.
+const SPAN: i64 = 20;
 /// What one bucket covers, in milliseconds: twenty of them are ten minutes.
 const BUCKET_MS: i64 = 30_000;
 
@@ -14,7 +16,7 @@ const BUCKET_MS: i64 = 30_000;
 #[derive(Debug, Clone)]
 pub struct Tally {
     /// Number of the bucket, good and bad runs.
-    ring: [(i64, Tallied); BUCKETS as usize],
+    ring: [(i64, Tallied); BUCKETS],
 }
 
 /// What a [`Tally`] holds.
@@ -28,16 +30,16 @@ pub struct Tallied {
 
 impl Default for Tally {
     fn default() -> Self {
-        Self { ring: [(i64::MIN, Tallied::default()); BUCKETS as usize] }
+        Self { ring: [(i64::MIN, Tallied::default()); BUCKETS] }
     }
 }
 
 impl Tally {
     /// Notes one run.
-    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a remainder below twenty")]
     pub fn note(&mut self, now: Timestamp, good: bool) {
         let number = now.millis().div_euclid(BUCKET_MS);
-        let (at, tallied) = &mut self.ring[number.rem_euclid(BUCKETS) as usize];
+        let place = usize::try_from(number.rem_euclid(SPAN)).unwrap_or(0);
+        let (at, tallied) = &mut self.ring[place];
         if *at != number {
             (*at, *tallied) = (number, Tallied::default());
         }
@@ -47,7 +49,7 @@ impl Tally {
     /// The runs of the last ten minutes.
     #[must_use]
     pub fn recent(&self, now: Timestamp) -> Tallied {
-        let oldest = now.millis().div_euclid(BUCKET_MS) - BUCKETS;
+        let oldest = now.millis().div_euclid(BUCKET_MS) - SPAN;
         let recent = self.ring.iter().filter(|(number, _)| *number > oldest);
         recent.fold(Tallied::default(), |sum, (_, bucket)| Tallied {
             good: sum.good + bucket.good,
