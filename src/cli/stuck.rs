@@ -74,9 +74,8 @@ fn told(why: &Why) -> String {
         text.push_str(&reason.message);
         text.push('\n');
     }
-    match &why.explanation.starts_at {
-        Some(at) if !why.explanation.runnable => text.push_str(&format!("it may start about {at}\n")),
-        _ => {}
+    if let Some(at) = why.explanation.starts_at.as_ref().filter(|_| !why.explanation.runnable) {
+        text.extend(["it may start about ", at, "\n"]);
     }
     text
 }

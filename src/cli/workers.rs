@@ -60,7 +60,8 @@ struct Workers {
 
 #[derive(Debug, Deserialize)]
 struct Worker {
-    worker: String,
+    #[serde(rename = "worker")]
+    full_name: String,
     node: String,
     name: String,
     pool: String,
@@ -140,7 +141,7 @@ async fn give(client: &Client, order: &Order, what: &str, json: bool) -> Outcome
     let reply = client.expect(&call.patience(first + ANSWER_TIME)).await?;
     let text = reply.text();
     let Ordered { status, worker } = reply.json()?;
-    let (name, successor) = (&worker.worker, worker.replaced_by.as_deref());
+    let (name, successor) = (&worker.full_name, worker.replaced_by.as_deref());
     let mut left = status == "left";
     if !left && deadline.is_some() {
         left = wait(client, &worker, deadline).await?;
@@ -159,7 +160,7 @@ async fn give(client: &Client, order: &Order, what: &str, json: bool) -> Outcome
 async fn wait(client: &Client, worker: &Worker, deadline: Option<Instant>) -> Result<bool, super::failure::Failure> {
     loop {
         let listed: Workers = client.expect(&Call::get("/v1/workers")).await?.json()?;
-        let there = |other: &Worker| other.worker == worker.worker && other.hired_at == worker.hired_at;
+        let there = |other: &Worker| other.full_name == worker.full_name && other.hired_at == worker.hired_at;
         if !listed.workers.iter().any(there) {
             return Ok(true);
         }

@@ -52,7 +52,7 @@ fn types(workers: usize) -> Catalog {
 }
 
 fn dice(chance: &Chance, below: u64) -> u64 {
-    chance.bits() as u64 % below
+    chance.bits() % below
 }
 
 fn happens(chance: &Chance, share: f64) -> bool {

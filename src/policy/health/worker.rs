@@ -211,6 +211,7 @@ mod tests {
         let memory = |bytes| Facts { memory_bytes: Some(bytes), ..Facts::default() };
         let runs = |good, bad| Facts { tallied: tallied(good, bad), ..Facts::default() };
         let all_well = Some(1.0);
+        #[expect(clippy::type_complexity, reason = "a table: case, facts, limits, median, finding")]
         let table: [(&str, Facts, WorkerLimits, Option<f64>, Option<&str>); 12] = [
             ("nothing is known", Facts::default(), limits, all_well, None),
             ("just below 0.85", memory(849), limits, None, None),
