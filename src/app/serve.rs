@@ -78,16 +78,9 @@ pub async fn serve(options: ServeOptions, announce: impl Fn(SocketAddr) -> std::
     let surroundings = Surroundings { ledger: ledger.clone(), broker, host, clock, chance };
     let engine = Engine::start(params, setup, surroundings, supervisor.clone());
 
-    tokio::select! {
-        open = engine.broker_open(BROKER_PATIENCE) => {
-            if let Err(why) = open {
-                tracing::warn!("Starting without an open broker ({why}): jobs are accepted and wait in the ledger");
-            }
-        }
-        why = engine.broker_unfit() => {
-            supervisor.shut_down(SERVICES_PATIENCE).await;
-            return Err(Failure::new(CONFIGURATION, why));
-        }
+    if let Err(why) = broker_looked_at(&engine).await {
+        supervisor.shut_down(SERVICES_PATIENCE).await;
+        return Err(Failure::new(CONFIGURATION, why));
     }
     let stop_http = CancellationToken::new();
     let state = ApiState {
@@ -123,6 +116,19 @@ pub async fn serve(options: ServeOptions, announce: impl Fn(SocketAddr) -> std::
         tracing::warn!("The ledger could not be closed in time; nothing is lost by that");
     }
     failed.map_or(Ok(()), |words| Err(Failure::new(FAILED, words)))
+}
+
+/// Waits for an open broker, but not for long; an error says why it can never be used.
+async fn broker_looked_at(engine: &Engine) -> Result<(), String> {
+    tokio::select! {
+        open = engine.broker_open(BROKER_PATIENCE) => {
+            if let Err(why) = open {
+                tracing::warn!("Starting without an open broker ({why}): jobs are accepted and wait in the ledger");
+            }
+            Ok(())
+        }
+        why = engine.broker_unfit() => Err(why),
+    }
 }
 
 /// Runs until a signal says to leave, or until a service fails for good; then its words.

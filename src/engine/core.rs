@@ -117,7 +117,7 @@ impl Setup {
         let (breakers, retry_budget) = Default::default();
         let error_classes = ErrorClasses::of(&catalog);
         let (catalog, scaling) = (Arc::new(catalog), scaling::Rules::default());
-        Self { error_classes, catalog, handlers, stuck, shedding, health, breakers, retry_budget, scaling }
+        Self { catalog, handlers, error_classes, stuck, shedding, health, breakers, retry_budget, scaling }
     }
 }
 

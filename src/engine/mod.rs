@@ -174,40 +174,48 @@ impl Engine {
             phase: supervisor.phase(),
         });
         let engine = Self { core, supervisor, pools: Arc::default() };
-        let shared = |tickets| Arc::new(tokio::sync::Mutex::new(tickets));
-        let (accept_tickets, settle_tickets) = (shared(accept_tickets), shared(settle_tickets));
-        for number in 1..=accepters {
-            let tickets = accept_tickets.clone();
-            engine
-                .service(format!("committer-{number}"), move |core, stop| committer::run(core, tickets.clone(), stop));
-        }
-        for number in 1..=settlers {
-            let tickets = settle_tickets.clone();
-            engine.service(format!("settle-committer-{number}"), move |core, stop| {
-                committer::run(core, tickets.clone(), stop)
-            });
-        }
+        engine.start_committers((accepters, accept_tickets), (settlers, settle_tickets));
         let (orders, ended) = (Arc::new(tokio::sync::Mutex::new(orders)), Arc::new(tokio::sync::Mutex::new(ended)));
         engine.service("pusher", move |core, stop| pusher::run(core, orders.clone(), stop));
         engine.service("settler", move |core, stop| settler::run(core, ended.clone(), stop));
-        engine.service("session", session::run);
-        engine.service("lease-renewer", leases::renew);
-        engine.service("reaper", leases::reap);
-        engine.service("lease-keeper", leases::give_back_unknown);
-        engine.service("heartbeat", membership::run);
-        engine.service("settings", settings::run);
-        engine.service("worker-orders", workers::run);
-        engine.service("health", health::run);
-        engine.service("breakers", breakers::run);
-        engine.service("sweep", sweep::run);
-        engine.service("late-jobs", upkeep::late_jobs);
-        engine.service("stuck", stuck::run);
-        engine.service("retention", retention::run);
-        engine.service("sampler", upkeep::samples);
-        engine.service("scaling", scaling::run);
-        engine.service("shedding", shedding::run);
+        engine.start_upkeep();
         engine.start_pools();
         engine
+    }
+
+    /// So many committers for each of the two queues of tickets.
+    fn start_committers(
+        &self,
+        (accepters, accepts): (usize, mpsc::Receiver<committer::Ticket>),
+        (settlers, settles): (usize, mpsc::Receiver<committer::Ticket>),
+    ) {
+        for (name, count, tickets) in [("committer", accepters, accepts), ("settle-committer", settlers, settles)] {
+            let tickets = Arc::new(tokio::sync::Mutex::new(tickets));
+            for number in 1..=count {
+                let tickets = tickets.clone();
+                self.service(format!("{name}-{number}"), move |core, stop| committer::run(core, tickets.clone(), stop));
+            }
+        }
+    }
+
+    /// What stands beside the road of a job and looks after it.
+    fn start_upkeep(&self) {
+        self.service("session", session::run);
+        self.service("lease-renewer", leases::renew);
+        self.service("reaper", leases::reap);
+        self.service("lease-keeper", leases::give_back_unknown);
+        self.service("heartbeat", membership::run);
+        self.service("settings", settings::run);
+        self.service("sweep", sweep::run);
+        self.service("late-jobs", upkeep::late_jobs);
+        self.service("retention", retention::run);
+        self.service("sampler", upkeep::samples);
+        self.service("scaling", scaling::run);
+        self.service("worker-orders", workers::run);
+        self.service("health", health::run);
+        self.service("breakers", breakers::run);
+        self.service("shedding", shedding::run);
+        self.service("stuck", stuck::run);
     }
 
     fn service<F, R>(&self, name: impl Into<String>, run: F)

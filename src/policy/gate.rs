@@ -131,10 +131,10 @@ mod tests {
     fn narrow_lanes_come_first_and_shed_ones_last() {
         let facts = |breakers, shed| LaneFacts { can_run: true, breakers, shed };
         let lanes = [
-            ("a", facts(Vec::new(), shed(false))),
+            ("a", facts(Vec::new(), Some(shed(false)))),
             ("b", facts(Vec::new(), None)),
             ("c", facts(vec![breaker(2)], None)),
-            ("d", facts(vec![breaker(2)], shed(false))),
+            ("d", facts(vec![breaker(2)], Some(shed(false)))),
             ("e", facts(vec![breaker(2)], None)),
             ("f", facts(vec![breaker(0)], None)),
             ("g", facts(Vec::new(), None)),
@@ -150,8 +150,8 @@ mod tests {
         BreakerFact { name: "http:a:80".to_owned(), allowance, until: None }
     }
 
-    fn shed(is_strict: bool) -> Option<Shed> {
-        Some(Shed { rule: "cpu".to_owned(), level: 1, is_strict })
+    fn shed(is_strict: bool) -> Shed {
+        Shed { rule: "cpu".to_owned(), level: 1, is_strict }
     }
 
     fn standing(facts: LaneFacts) -> Standing {
@@ -175,9 +175,9 @@ mod tests {
 
     #[test]
     fn what_is_shed_comes_last_and_under_strict_rules_not_at_all() {
-        assert_eq!(standing(LaneFacts { shed: shed(false), ..LaneFacts::default() }), Standing::Last);
-        assert_eq!(standing(LaneFacts { shed: shed(true), ..LaneFacts::default() }), Standing::Closed);
-        let both = LaneFacts { shed: shed(false), breakers: vec![breaker(0)], ..LaneFacts::default() };
+        assert_eq!(standing(LaneFacts { shed: Some(shed(false)), ..LaneFacts::default() }), Standing::Last);
+        assert_eq!(standing(LaneFacts { shed: Some(shed(true)), ..LaneFacts::default() }), Standing::Closed);
+        let both = LaneFacts { shed: Some(shed(false)), breakers: vec![breaker(0)], ..LaneFacts::default() };
         assert_eq!(standing(both), Standing::Closed);
     }
 }

@@ -36,11 +36,10 @@ fn config(is_long: bool) -> String {
         )
     });
     // Short: the same rules at a scale of seconds. The machine that tests run on has a load of its own.
-    let rules =
-        "queue_depth = 50\ndwell_ms = 1000\nstep_up_ms = 500\nstep_down_ms = 1000\nresponse_time_p95_ms = 2000000\n";
+    let rules = "cpu = 1.0\nqueue_depth = 50\ndwell_ms = 1000\nstep_up_ms = 500\nstep_down_ms = 1000\nresponse_time_p95_ms = 2000000\n";
     format!(
         "{1}[queues.plan]\nsla_ms = 12000\n[pools.plan-workers]\nqueue = \"plan\"\nmin = {0}\nmax = {0}\n\
-         scale_on = []\n[shedding]\nfirst = [\"batch\"]\ncpu = 1.0\n{2}",
+         scale_on = []\n[shedding]\nfirst = [\"batch\"]\n{2}",
         workers(is_long),
         types.concat(),
         if is_long { "" } else { rules }

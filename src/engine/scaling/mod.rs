@@ -138,7 +138,9 @@ async fn begin(core: &Core, pools: &BTreeMap<PoolName, Pool>) -> bool {
     if new.is_empty() {
         return true;
     }
-    if let Err(error) = settings::read(core).await {
+    // A pool of one size has no other to resume.
+    let can_move = new.iter().any(|pool| pool.min < pool.max);
+    if can_move && let Err(error) = settings::read(core).await {
         core.session.ledger_failed(&error);
         return false;
     }

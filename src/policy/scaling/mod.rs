@@ -13,8 +13,6 @@ mod facts;
 mod history;
 mod limits;
 mod proposals;
-#[cfg(test)]
-mod tests;
 mod usage;
 mod words;
 
@@ -294,3 +292,6 @@ pub fn sizing(flow: &Flow) -> (f64, usize) {
     let load = (flow.arrivals_per_s * flow.run_s).max(0.0);
     (load, proposals::workers(load + load.sqrt()))
 }
+
+#[cfg(test)]
+mod tests;

@@ -230,8 +230,8 @@ fn the_reason_is_a_sentence() {
 
 // === Bounds and headroom ===
 
-fn order(workers: usize) -> Option<Order> {
-    Some(Order { workers, until: None })
+fn order(workers: usize) -> Order {
+    Order { workers, until: None }
 }
 
 #[test]
@@ -260,9 +260,9 @@ fn a_floor_holds_for_its_time_and_passes_through_the_same_clamps() {
 #[test]
 fn bounds_hold_at_once() {
     let mut story = Story::of(8);
-    story.overrides.max = order(5);
+    story.overrides.max = Some(order(5));
     assert_eq!((story.step(&quiet()).target, story.decide(&quiet()).limiter), (5, Limiter::Stabilised));
-    story.overrides = Override { min: order(9), ..Override::default() };
+    story.overrides = Override { min: Some(order(9)), ..Override::default() };
     let full = Headroom { cpu_pressure: Some(0.99), ..Headroom::default() };
     assert_eq!(story.tick(&Facts { headroom: full, ..quiet() }).target, 9);
 }
@@ -271,14 +271,14 @@ fn bounds_hold_at_once() {
 fn absurd_overrides_are_refused_and_those_that_became_absurd_are_cut() {
     let (pool, now) = (plan(), Timestamp(0));
     let check = |overrides: Override| overrides.check(&pool, 100, now).map_err(|error| error.field);
-    assert_eq!(check(Override { min: order(11), ..Override::default() }), Err("min"));
-    assert_eq!(check(Override { max: order(1), ..Override::default() }), Err("max"));
-    assert_eq!(check(Override { min: order(6), max: order(5), floor: None }), Err("min"));
-    assert_eq!(check(Override { floor: order(11), ..Override::default() }), Err("floor"));
-    assert_eq!(check(Override { floor: order(0), ..Override::default() }), Err("floor"));
-    assert_eq!(check(Override { max: order(101), ..Override::default() }), Err("max"));
-    assert_eq!(check(Override { min: order(12), max: order(20), floor: order(15) }), Ok(()));
-    let found = bounds(&pool, &Override { min: order(12), max: order(4), floor: order(9) }, now);
+    assert_eq!(check(Override { min: Some(order(11)), ..Override::default() }), Err("min"));
+    assert_eq!(check(Override { max: Some(order(1)), ..Override::default() }), Err("max"));
+    assert_eq!(check(Override { min: Some(order(6)), max: Some(order(5)), floor: None }), Err("min"));
+    assert_eq!(check(Override { floor: Some(order(11)), ..Override::default() }), Err("floor"));
+    assert_eq!(check(Override { floor: Some(order(0)), ..Override::default() }), Err("floor"));
+    assert_eq!(check(Override { max: Some(order(101)), ..Override::default() }), Err("max"));
+    assert_eq!(check(Override { min: Some(order(12)), max: Some(order(20)), floor: Some(order(15)) }), Ok(()));
+    let found = bounds(&pool, &Override { min: Some(order(12)), max: Some(order(4)), floor: Some(order(9)) }, now);
     assert_eq!((found.min, found.low, found.max), (4, 4, 4));
     let past = Some(Order { workers: 9, until: Some(now) });
     let found = bounds(&pool, &Override { min: past, max: past, floor: past }, now);
@@ -309,7 +309,7 @@ fn no_pool_grows_into_what_the_machine_does_not_have() {
     }
     // A floor waits until there is room.
     let mut story = Story::of(4);
-    story.overrides.floor = order(8);
+    story.overrides.floor = Some(order(8));
     let full = Headroom { cpu_pressure: Some(0.95), ..Headroom::default() };
     let decision = story.decide(&Facts { headroom: full, ..quiet() });
     assert_eq!((decision.target, decision.limiter), (4, Limiter::Headroom));
@@ -554,7 +554,8 @@ proptest! {
         let mut targets = Vec::new();
         for _ in 0..400 {
             let size = story.history.size();
-            let cpu = vec![Some(cores / 0.25 / size as f64); size];
+            let share = cores / 0.25 / f64::from(u32::try_from(size).unwrap());
+            let cpu = vec![Some(share); size];
             targets.push(story.tick(&Facts { cpu: Reading::Value(cpu), waiting: Reading::Value(waiting), ..quiet() }).target);
         }
         prop_assert!(targets[300..].iter().all(|target| *target == targets[399]), "{:?}", targets);
