@@ -84,11 +84,25 @@ impl Gate {
         self.0.1.notify_all();
     }
 
+    /// Opens the gate when it is dropped: a test that fails must not leave threads behind.
+    pub fn opens_at_last(&self) -> Opener {
+        Opener(self.clone())
+    }
+
     /// Blocks the thread until the gate is open.
     pub fn block(&self) {
         let mut open = lock(&self.0.0);
         while !*open {
             open = self.0.1.wait(open).unwrap();
         }
+    }
+}
+
+/// See [`Gate::opens_at_last`].
+pub struct Opener(Gate);
+
+impl Drop for Opener {
+    fn drop(&mut self) {
+        self.0.open();
     }
 }

@@ -32,6 +32,7 @@ fn blocks_once(gate: &Gate, record: &Record) -> ganger::handler::SharedHandler {
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_handler_that_blocks_its_thread_loses_its_job_to_a_replacement() {
     let (gate, record) = (Gate::default(), Record::default());
+    let _opener = gate.opens_at_last();
     let site = Site::start(Parts::quick("hang", 3), blocks_once(&gate, &record)).await;
     let before = site.staff();
     let id = site.submit(vec![json!("hang")]).await.remove(0);

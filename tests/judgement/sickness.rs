@@ -152,7 +152,8 @@ async fn no_more_than_a_fifth_is_replaced_in_half_a_minute() {
         sleep(Duration::from_millis(500)).await;
     }
     assert!(seen.iter().all(|(at, count)| *at >= Duration::from_secs(29) || *count <= 2.0), "{seen:?}");
-    assert!(began.elapsed() < Duration::from_secs(60));
+    let took = began.elapsed();
+    assert!((Duration::from_secs(29)..Duration::from_secs(60)).contains(&took), "{took:?}");
     let crashed: Vec<u32> = {
         let mut crashed = Vec::new();
         for id in &jobs {
