@@ -164,7 +164,7 @@ async fn reload(options: &ServeOptions, engine: &Engine) {
             }
             engine.reload(setup).await;
             tracing::info!(
-                "Reloaded queues, pools, job types and retry policies; other settings take effect at the next start"
+                "Reloaded queues, pools, scaling, job types, retry policies, breakers, shedding, health and stuck; other settings take effect at the next start"
             );
         }
         Err(failure) => tracing::error!("Kept the old settings: {failure}"),
