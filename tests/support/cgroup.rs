@@ -3,7 +3,10 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Removed when it is dropped; by then its processes must have ended.
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+/// Removed when it is dropped, with whatever still runs in it.
 pub struct Group {
     folders: Vec<PathBuf>,
 }
@@ -50,12 +53,16 @@ impl Group {
 impl Drop for Group {
     fn drop(&mut self) {
         for folder in &self.folders {
-            // The kernel needs a moment to let go of a process that was waited for.
-            for _ in 0..10_000 {
+            // Orphans of a test that failed; and the kernel needs a moment to let go of what has ended.
+            for _ in 0..500 {
+                let members = fs::read_to_string(folder.join("cgroup.procs")).unwrap_or_default();
+                for pid in members.lines().filter_map(|line| line.parse().ok()) {
+                    kill(Pid::from_raw(pid), Signal::SIGKILL).ok();
+                }
                 if fs::remove_dir(folder).is_ok() || !folder.exists() {
                     break;
                 }
-                std::thread::yield_now();
+                std::thread::sleep(std::time::Duration::from_millis(10));
             }
         }
     }

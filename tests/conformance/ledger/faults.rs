@@ -65,7 +65,7 @@ async fn a_sqlite_file_of_a_newer_version_is_refused() {
     open(&path).await.unwrap().close().await;
     on_file(
         &path,
-        "INSERT INTO _sqlx_migrations SELECT 99, 'later', installed_on, 1, checksum, 0 FROM _sqlx_migrations",
+        "INSERT INTO _sqlx_migrations SELECT 99, 'later', installed_on, 1, checksum, 0 FROM _sqlx_migrations WHERE version = 1",
     )
     .await;
     let refused = open(&path).await.unwrap_err();
@@ -142,8 +142,7 @@ async fn a_postgres_without_tables_says_how_to_get_them() {
 #[tokio::test]
 async fn a_postgres_of_a_newer_version_is_refused() {
     let database = Postgres::shared().await.migrated().await;
-    let later =
-        "INSERT INTO _sqlx_migrations SELECT 99, 'later', installed_on, TRUE, checksum, 0 FROM _sqlx_migrations";
+    let later = "INSERT INTO _sqlx_migrations SELECT 99, 'later', installed_on, TRUE, checksum, 0 FROM _sqlx_migrations WHERE version = 1";
     database.execute(later).await;
     for refused in [
         PostgresLedger::connect(&database.url, QUICK).await.map(drop).unwrap_err(),

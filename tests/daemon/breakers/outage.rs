@@ -23,6 +23,9 @@ const FAILURES: usize = 5;
 /// How long a call of either target takes, in milliseconds.
 const CALL_MS: u64 = 20;
 
+/// By how much a node's idea of the broker's clock may be off on a busy machine, in milliseconds.
+const CLOCK_MS: i64 = 200;
+
 /// How large the outage is.
 struct Scale {
     jobs: usize,
@@ -37,7 +40,7 @@ impl Scale {
     fn asked_for() -> Self {
         match std::env::var("GANGER_OUTAGE_S").ok().and_then(|seconds| seconds.parse::<i64>().ok()) {
             Some(seconds) => Self { jobs: 1_000, outage_ms: seconds * 1_000, open_ms: 60_000, slow_start_ms: 5_000 },
-            None => Self { jobs: 120, outage_ms: 3_000, open_ms: 1_000, slow_start_ms: 300 },
+            None => Self { jobs: 120, outage_ms: 3_000, open_ms: 1_000, slow_start_ms: 500 },
         }
     }
 
@@ -182,13 +185,16 @@ fn judge_slow_start(scale: &Scale, calls: &[Call], closed_at: i64) {
     let mut seen = BTreeMap::new();
     for call in calls.iter().filter(|call| call.at_ms > closed_at) {
         let step = (call.at_ms - closed_at) / scale.slow_start_ms;
-        let cap = if step < 6 { 1 << step } else { usize::MAX };
+        let latest = (call.at_ms - closed_at + CLOCK_MS) / scale.slow_start_ms;
+        let cap = if latest < 6 { 1 << latest } else { usize::MAX };
         assert!(call.at_once <= cap, "{} calls at once in step {step}", call.at_once);
         let most = seen.entry(step).or_insert(0);
         *most = call.at_once.max(*most);
     }
     println!("calls at once by step of the slow start: {seen:?}");
-    assert_eq!(seen.get(&0), Some(&1), "one at a time at first: {seen:?}");
+    let at_first = |call: &&Call| call.at_ms > closed_at && call.at_ms < closed_at + scale.slow_start_ms - CLOCK_MS;
+    let most = calls.iter().filter(at_first).map(|call| call.at_once).max();
+    assert_eq!(most, Some(1), "one at a time at first: {seen:?}");
 }
 
 fn time(value: &Value) -> i64 {
@@ -228,7 +234,7 @@ async fn two_nodes_make_one_probe_a_period() {
     for pair in calls[before..].windows(2) {
         let gap = pair[1].at_ms - pair[0].at_ms;
         // The opening counts from the failure, by the clock of the broker as each node reckons it.
-        assert!(gap >= 950, "two probes within {gap} ms");
+        assert!(gap >= 1_000 - CLOCK_MS, "two probes within {gap} ms");
     }
     target.set(Mood::Works);
     for id in &ids {
@@ -264,9 +270,9 @@ async fn a_prober_that_is_killed_does_not_keep_it_half_open() {
     prober.kill();
     let reopened = is_in(survivor, &target.breaker, "open").await;
     assert!(reopened["why"].as_str().unwrap().contains("did not report in time"), "{reopened}");
-    assert_eq!(time(&reopened["since"]), deadline);
+    assert!(time(&reopened["since"]) >= deadline, "{reopened}");
     until("the other node probes", || async { (target.calls().len() > probed).then_some(()) }).await;
-    assert!(target.calls()[probed].at_ms >= deadline + 950, "before the opening was over");
+    assert!(target.calls()[probed].at_ms >= deadline + 1_000 - CLOCK_MS, "before the opening was over");
     target.release(Mood::Works);
     for id in &ids {
         assert_eq!(survivor.at_rest(id).await["state"], "succeeded");
