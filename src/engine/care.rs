@@ -18,15 +18,22 @@ use super::running::StopReason;
 
 /// Between two looks for hung workers. The other checks have a period of their own.
 const LOOK_PERIOD: Duration = Duration::from_millis(900);
+/// After a pause of this length between two looks it was the process that stood still, and its workers with it: they
+/// get until the next look to answer.
+const STANDSTILL: Duration = Duration::from_secs(5);
 
 impl Crew {
     /// One look at all workers, if one is due: who is sick is replaced as far as the policy lets it.
     pub(super) async fn care(&mut self) {
         let now = Instant::now();
-        if now.duration_since(self.chart.looked_at) < LOOK_PERIOD {
+        let since = now.duration_since(self.chart.looked_at);
+        if since < LOOK_PERIOD {
             return;
         }
         self.chart.looked_at = now;
+        if since > STANDSTILL {
+            return;
+        }
         let setup = self.core.setup.load_full();
         let Some(limits) = setup.catalog.pools.get(&self.pool).map(|pool| pool.limits) else { return };
         let rules = &setup.health;
@@ -42,6 +49,8 @@ impl Crew {
             metrics::worker_replaced(self.pool.as_str(), why.label());
             match why {
                 Why::Hung => self.abandon(number).await,
+                // What it held too much for may be over; then its present job is not to blame.
+                Why::Memory { .. } if self.holds_nothing(number) => self.drain(number),
                 Why::Memory { .. } => self.replace(number, StopReason::Memory),
                 Why::SuccessRate { .. } | Why::Jobs(_) | Why::Growth(_) => self.drain(number),
             }
@@ -55,6 +64,10 @@ impl Crew {
         for number in self.hung_leavers(rules) {
             self.abandon(number).await;
         }
+    }
+
+    fn holds_nothing(&self, number: usize) -> bool {
+        self.workers.get(&number).is_none_or(|worker| worker.post.look().memory_bytes.is_none())
     }
 
     fn say(&self, number: usize, why: Why, what: &str) {

@@ -6,13 +6,12 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use tokio::sync::Notify;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::Timestamp;
 use crate::policy::health::{Checks, HealthRules, NodeHealth, Tallied, Tally};
-use crate::service::{lock, periodic};
+use crate::service::lock;
 use crate::telemetry::metrics;
 
 use super::core::Core;
@@ -78,10 +77,16 @@ impl Health {
 
 /// Checks the shares until `stop`.
 pub(super) async fn run(core: Arc<Core>, stop: CancellationToken) {
-    // A reload may change the period; the next check has it.
-    let never = Notify::new();
-    let period = Duration::from_millis(core.setup.load().health.check_ms);
-    periodic(period, &core.chance, &never, &stop, || async { check(&core) }).await;
+    loop {
+        check(&core);
+        // Read anew each time: a reload may change it.
+        let period = Duration::from_millis(core.setup.load().health.check_ms);
+        tokio::select! {
+            biased;
+            () = stop.cancelled() => return,
+            () = tokio::time::sleep(period.mul_f64(core.chance.between(0.8, 1.2))) => {}
+        }
+    }
 }
 
 fn check(core: &Core) {

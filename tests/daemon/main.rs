@@ -38,6 +38,7 @@ mod examples;
 mod footings;
 mod full_disk;
 mod handlers;
+mod health;
 mod idempotency;
 mod life;
 mod overload;
