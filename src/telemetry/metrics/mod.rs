@@ -4,7 +4,8 @@
 //! the configuration, error classes are folded by [`ErrorClasses`]. Counters start at zero.
 #![expect(clippy::disallowed_macros, reason = "this is the catalogue that the ban points to")]
 
-use std::collections::BTreeSet;
+mod catalog;
+mod classes;
 
 use metrics::{Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
 use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
@@ -14,263 +15,8 @@ use crate::policy::breaker::State;
 use crate::policy::catalog::Catalog;
 use crate::policy::shedding::Rule;
 
-/// What a metric is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
-    /// Only grows.
-    Counter,
-    /// Goes up and down.
-    Gauge,
-    /// Counts by bucket.
-    Histogram,
-}
-
-/// One metric.
-#[derive(Debug, Clone, Copy)]
-pub struct Metric {
-    /// Its name.
-    pub name: &'static str,
-    /// What it is.
-    pub kind: Kind,
-    /// Its labels, comma-separated.
-    pub labels: &'static str,
-    /// What it tells.
-    pub help: &'static str,
-}
-
-const fn metric(name: &'static str, kind: Kind, labels: &'static str, help: &'static str) -> Metric {
-    Metric { name, kind, labels, help }
-}
-
-/// Every metric there is. `docs/METRICS.md` is held to this table by a test.
-pub const CATALOG: &[Metric] = &[
-    // The runbook's own names.
-    metric(
-        "queue_depth",
-        Kind::Gauge,
-        "queue,priority",
-        "Jobs that are due and wait for a worker; the same on every node",
-    ),
-    metric(
-        "queue_processing_rate",
-        Kind::Gauge,
-        "queue,worker_pool",
-        "Runs a second that the pool finished on this node, over the last minute",
-    ),
-    metric("processing_rate", Kind::Gauge, "queue", "Runs a second that finished on this node, over the last minute"),
-    metric(
-        "wait_time_p95",
-        Kind::Gauge,
-        "queue",
-        "Seconds from due to start that 95 % of the last 5 minutes' starts stayed below; absent without any",
-    ),
-    metric(
-        "worker_utilization",
-        Kind::Gauge,
-        "worker_type,instance,node",
-        "Share of the time since the last sample that the worker was busy, 0 to 1",
-    ),
-    metric("active_jobs", Kind::Gauge, "worker_pool,node", "Jobs that run in the pool"),
-    metric(
-        "error_rate_5m",
-        Kind::Gauge,
-        "",
-        "Share of the last 5 minutes' runs that failed, 0 to 1; absent without any",
-    ),
-    metric(
-        "response_time_p95",
-        Kind::Gauge,
-        "",
-        "Milliseconds that 95 % of the last 5 minutes' runs stayed below; absent without any",
-    ),
-    // Admission.
-    metric(
-        "ganger_admissions_total",
-        Kind::Counter,
-        "queue,decision",
-        "Submits that passed the checks, by decision: created, existing, refused",
-    ),
-    metric("ganger_refusals_total", Kind::Counter, "code", "Requests and batch items refused, by problem code"),
-    // Load shedding.
-    metric(
-        "cpu_usage",
-        Kind::Gauge,
-        "",
-        "Share of the CPU that this node may use (its control groups' quota, or the machine) in use, 0 to 1",
-    ),
-    metric("memory_usage", Kind::Gauge, "", "The same for memory"),
-    metric(
-        "ganger_pressure_ratio",
-        Kind::Gauge,
-        "resource",
-        "What the rules of shedding see, 0 to 1: cpu, memory; and the kernel's stall figures: cpu_stalled, memory_stalled",
-    ),
-    metric("ganger_shed_level", Kind::Gauge, "queue", "Level of shedding in force on this node, 0 to 5"),
-    metric("ganger_shed_rule_active", Kind::Gauge, "rule", "1 while the rule is active on this node"),
-    metric("ganger_shed_total", Kind::Counter, "queue,rule", "Submits refused for load, by the rule that refused them"),
-    // Jobs.
-    metric("ganger_queue_jobs", Kind::Gauge, "queue,state", "Jobs in the broker: ready, later, running"),
-    metric(
-        "ganger_queue_head_lateness_seconds",
-        Kind::Gauge,
-        "queue",
-        "How far the first waiting job is past its virtual deadline (negative: ahead of it); absent when none waits",
-    ),
-    metric(
-        "ganger_stuck_jobs",
-        Kind::Gauge,
-        "queue,kind",
-        "Jobs past their SLA (past_sla) and runs far longer than their type's usually are (long_run)",
-    ),
-    metric(
-        "ganger_queue_stalled",
-        Kind::Gauge,
-        "queue",
-        "1 while the queue has jobs that may run, idle workers here (or none at all), and no claims",
-    ),
-    metric("ganger_queue_paused", Kind::Gauge, "queue", "1 while the queue is paused"),
-    metric("ganger_jobs_finished_total", Kind::Counter, "queue,type,outcome", "Jobs that came to rest, by state"),
-    metric(
-        "ganger_attempts_total",
-        Kind::Counter,
-        "queue,type,outcome,error_class",
-        "Finished runs; outcome is the state they led to",
-    ),
-    metric("ganger_job_wait_seconds", Kind::Histogram, "queue,type", "From due to the start of a first run"),
-    metric("ganger_job_run_seconds", Kind::Histogram, "queue,type", "Length of a run"),
-    metric(
-        "ganger_deferrals_total",
-        Kind::Counter,
-        "queue,reason",
-        "Returns that cost no attempt: drain, replace, pushback, lease, due_later, breaker, budget",
-    ),
-    metric("ganger_crashes_total", Kind::Counter, "queue", "Children, workers or nodes that died under a job"),
-    metric(
-        "ganger_idempotent_hits_total",
-        Kind::Counter,
-        "queue",
-        "Claims dropped because the ledger knew the outcome already",
-    ),
-    metric(
-        "ganger_stale_results_total",
-        Kind::Counter,
-        "queue",
-        "Results refused because a later fence, another life or an operator came first",
-    ),
-    metric(
-        "ganger_abandoned_runs_total",
-        Kind::Counter,
-        "queue",
-        "Handlers that did not stop within their grace and were dropped",
-    ),
-    // Leases and workers.
-    metric(
-        "ganger_leases_expired_total",
-        Kind::Counter,
-        "queue,kind",
-        "Expired leases returned to their queue: crash (node gone) or deferral",
-    ),
-    metric("ganger_leases_lost_total", Kind::Counter, "queue", "Leases that this node held and lost"),
-    metric("ganger_pool_workers", Kind::Gauge, "pool,state,node", "Workers by state: idle, busy, draining, hung"),
-    metric(
-        "ganger_worker_replacements_total",
-        Kind::Counter,
-        "pool,reason",
-        "Workers replaced: hung, memory, success_rate, died; drain and replace by order of an operator",
-    ),
-    metric(
-        "ganger_workers_recycled_total",
-        Kind::Counter,
-        "pool,reason",
-        "Healthy workers replaced when they were due: jobs (they had done enough), growth (a job held much memory)",
-    ),
-    metric(
-        "ganger_pool_panic",
-        Kind::Gauge,
-        "pool,node",
-        "1 while so many workers of the pool are unhealthy that the cause is shared and nobody is replaced",
-    ),
-    metric(
-        "ganger_health_check",
-        Kind::Gauge,
-        "check",
-        "1 while a share that /health looks at is in bounds: memory_usage, execution_success_rate",
-    ),
-    metric(
-        "ganger_pool_desired_workers",
-        Kind::Gauge,
-        "pool,node",
-        "Workers that the pool should have by the autoscaler's last decision",
-    ),
-    metric(
-        "ganger_scale_decisions_total",
-        Kind::Counter,
-        "pool,direction,limiter",
-        "Decisions of the autoscaler: up, down, hold; limiter is tolerance, stabilised, rate, headroom, max, min, missing, none",
-    ),
-    metric(
-        "ganger_scale_changes_total",
-        Kind::Counter,
-        "pool,direction,metric",
-        "Changes of a pool's size by the signal that asked for most: cpu, memory, queue_depth, latency, busy, none",
-    ),
-    metric(
-        "ganger_safety_looks_total",
-        Kind::Counter,
-        "queue,found",
-        "Looks without a wake-up; found=true means that a wake-up was lost",
-    ),
-    // Breakers.
-    metric(
-        "ganger_breaker_state",
-        Kind::Gauge,
-        "breaker,state",
-        "1 for the state that the breaker is in, 0 for the others: closed, half_open, open, forced_open",
-    ),
-    metric("ganger_breaker_held_jobs", Kind::Gauge, "breaker", "Jobs that are due and wait for the breaker"),
-    metric(
-        "ganger_breaker_transitions_total",
-        Kind::Counter,
-        "breaker,to",
-        "Changes of state that this node made or heard of, by the new state",
-    ),
-    metric(
-        "ganger_breaker_probes_total",
-        Kind::Counter,
-        "breaker,outcome",
-        "Probes: succeeded, failed, returned (nothing learnt), lapsed (nobody reported in time; counted by every node)",
-    ),
-    metric(
-        "ganger_breaker_stale_results_total",
-        Kind::Counter,
-        "breaker",
-        "Results that came after the breaker had changed, and changed nothing",
-    ),
-    // The stores.
-    metric("ganger_ledger_up", Kind::Gauge, "", "1 while the ledger answers"),
-    metric("ganger_broker_up", Kind::Gauge, "", "1 while the broker is open for claims"),
-    metric("ganger_ledger_commit_seconds", Kind::Histogram, "", "Time of one group commit"),
-    metric("ganger_ledger_batch_rows", Kind::Histogram, "kind", "Rows in one group commit: accept, settle"),
-    metric("ganger_ledger_rows", Kind::Gauge, "table", "Rows in the ledger: live, finished"),
-    metric("ganger_ledger_bytes", Kind::Gauge, "", "Size of the ledger on disk"),
-    metric("ganger_retention_dropped_total", Kind::Counter, "kind", "Rows that retention dropped: jobs, keys"),
-    metric(
-        "ganger_broker_memory_ratio",
-        Kind::Gauge,
-        "",
-        "Share of Redis' maxmemory in use, 0 to 1, of its fullest server; 0 without a maxmemory",
-    ),
-    metric("ganger_broker_epoch", Kind::Gauge, "", "The epoch that this node works in"),
-    metric("ganger_broker_rebuilds_total", Kind::Counter, "", "Rebuilds of the broker from the ledger by this node"),
-    metric("ganger_broker_rebuild_seconds", Kind::Gauge, "", "Length of the last rebuild"),
-    metric(
-        "ganger_broker_repairs_total",
-        Kind::Counter,
-        "kind",
-        "Entries put right: outage (pushed again after a failed push), missing, ghost, misplaced, pause, lease",
-    ),
-    metric("ganger_build_info", Kind::Gauge, "version", "Always 1"),
-];
+pub use catalog::{CATALOG, Kind, Metric};
+pub use classes::ErrorClasses;
 
 /// Bucket edges of waits and runs in seconds: fine where a queue is quick, and exactly at the SLAs.
 const SECONDS: &[f64] = &[
@@ -363,49 +109,6 @@ pub fn start_at_zero(catalog: &Catalog) {
         counter!("ganger_broker_repairs_total", "kind" => kind).absolute(0);
     }
 }
-
-/// Folds error classes into a bounded set of label values.
-#[derive(Debug, Clone, Default)]
-pub struct ErrorClasses(BTreeSet<String>);
-
-/// Classes that Ganger's own handlers give.
-const OWN_CLASSES: &[&str] = &[
-    "timeout",
-    "rate_limit",
-    "temporary_failure",
-    "http_3xx",
-    "http_4xx",
-    "http_5xx",
-    "connection",
-    "crash",
-    "poison",
-    "late",
-    "bad_enqueue",
-    "bad_envelope",
-    "output_too_large",
-    "spawn_failed",
-    "unavailable",
-    "review",
-    "result_refused",
-];
-
-impl ErrorClasses {
-    /// The classes that handlers give and those that the catalogue's policies name.
-    #[must_use]
-    pub fn of(catalog: &Catalog) -> Self {
-        let policies = catalog.types.values().map(|known| &known.retry);
-        let named = policies.flat_map(|retry| retry.retry_on_errors.iter().chain(&retry.no_retry_errors)).cloned();
-        Self(named.chain(OWN_CLASSES.iter().map(|&class| class.to_owned())).collect())
-    }
-
-    /// `class` itself where it is known, else `other`.
-    #[must_use]
-    pub fn fold<'a>(&'a self, class: &str) -> &'a str {
-        self.0.get(class).map_or("other", String::as_str)
-    }
-}
-
-// === Admission ===
 
 /// Counts submits of a queue by decision: `created`, `existing`, `refused`.
 pub fn admitted(queue: &str, decision: &'static str, count: u64) {
@@ -777,18 +480,11 @@ mod tests {
 
     #[test]
     fn names_are_unique_and_follow_the_rules() {
-        let mut seen = BTreeSet::new();
+        let mut seen = std::collections::BTreeSet::new();
         for known in CATALOG {
             assert!(seen.insert(known.name), "{} is there twice", known.name);
             assert_eq!(known.name.ends_with("_total"), known.kind == Kind::Counter, "{}", known.name);
             assert!(!known.help.is_empty() && !known.help.ends_with('.'), "{}", known.name);
         }
-    }
-
-    #[test]
-    fn unknown_error_classes_share_one_label_value() {
-        let classes = ErrorClasses(["timeout".to_owned()].into());
-        assert_eq!(classes.fold("timeout"), "timeout");
-        assert_eq!(classes.fold("user 17 not found"), "other");
     }
 }
