@@ -1,8 +1,12 @@
 //! `ganger breakers`
 
+use std::time::Duration;
+
 use clap::Subcommand;
 use serde::Deserialize;
 use serde_json::{Value, json};
+
+use crate::http::parse_duration;
 
 use super::client::{Call, Client, ClientArgs, segment};
 use super::failure::{DONE, Outcome};
@@ -27,9 +31,9 @@ enum Action {
         /// The breaker, such as `mcp:platform` or `http:HOST:80`.
         #[arg(value_name = "NAME")]
         name: String,
-        /// Only for so many seconds; then a probe finds out.
-        #[arg(long = "for", value_name = "SECONDS")]
-        for_s: Option<u64>,
+        /// Only for so long, such as 90s or 5m; then a probe finds out.
+        #[arg(long = "for", value_name = "TIME", value_parser = parse_duration)]
+        time: Option<Duration>,
         #[command(flatten)]
         words: Words,
     },
@@ -51,6 +55,7 @@ struct Breaker {
     until: Option<String>,
     why: String,
     failures: u32,
+    at_once: Option<u32>,
     held_jobs: Option<u64>,
 }
 
@@ -65,10 +70,10 @@ impl Args {
         let json = self.client.output == Format::Json;
         match self.action {
             Action::List => list(&client, json).await,
-            Action::Trip { name, for_s, words } => {
+            Action::Trip { name, time, words } => {
                 let mut body = words.json();
-                if let (Some(for_s), Some(members)) = (for_s, body.as_object_mut()) {
-                    members.insert("for_s".to_owned(), json!(for_s));
+                if let (Some(time), Some(members)) = (time, body.as_object_mut()) {
+                    members.insert("for_s".to_owned(), json!(time.as_secs().max(1)));
                 }
                 order(&client, &name, "trip", &body, json).await
             }
@@ -86,7 +91,10 @@ async fn list(client: &Client, json: bool) -> Outcome {
     let rows = reply.json::<Breakers>()?.breakers.into_iter().map(|breaker| {
         vec![
             breaker.name,
-            breaker.state,
+            match breaker.at_once {
+                Some(count) => format!("{}, {count} at once", breaker.state),
+                None => breaker.state,
+            },
             breaker.failures.to_string(),
             figure(breaker.held_jobs),
             breaker.since.unwrap_or_default(),

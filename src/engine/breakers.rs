@@ -230,7 +230,9 @@ impl Entry {
     pub(super) fn fact(&self, nodes: usize) -> Option<BreakerFact> {
         let mut inner = self.lock();
         let now = self.shared.now();
-        let allowance = match self.standing(&inner, nodes) {
+        let standing = self.standing(&inner, nodes);
+        let is_open = !matches!(standing, Standing::Capped(_));
+        let allowance = match standing {
             Standing::Free => return None,
             Standing::Capped(cap) => cap.saturating_sub(inner.in_flight),
             Standing::Probe(free) if now >= inner.rests_until => free,
@@ -239,7 +241,7 @@ impl Entry {
         inner.is_wanted |= allowance == 0;
         let until = inner.breaker.next_change(&self.shared.rules.load(), now);
         let allowance = usize::try_from(allowance).unwrap_or(usize::MAX);
-        Some(BreakerFact { name: self.name.clone(), allowance, until })
+        Some(BreakerFact { name: self.name.clone(), allowance, is_open, until })
     }
 
     /// The pass of a call that is let through as of now.

@@ -59,10 +59,9 @@ impl Figures {
         window.mean_ms(now).map(|mean_ms| (window.count(now), window.rate(now), mean_ms))
     }
 
-    /// Runs of a queue that finish a second on this node; `None` when none did in the last minute.
+    /// Runs of a queue that finish a second on this node; `None` with fewer than ten in the last minute.
     pub(super) fn queue_rate(&self, queue: &QueueName, now: Timestamp) -> Option<f64> {
-        let rate = lock(&self.runs).queues.get(queue).map(|window| window.rate(now));
-        rate.filter(|rate| *rate > 0.0)
+        lock(&self.runs).queues.get(queue).and_then(|window| window.young_rate(now))
     }
 
     /// What 95 % of a type's runs stayed below in the last five minutes, in milliseconds; `None` with fewer than

@@ -141,6 +141,8 @@ pub struct BreakerView {
     pub failures: u32,
     /// Runs of this node that need the dependency.
     pub in_flight: u32,
+    /// How many of its jobs may run at once on this node while it starts slowly after an opening.
+    pub at_once: Option<u32>,
     /// Jobs that are due and wait for it; `None` while the broker is away.
     pub held_jobs: Option<u64>,
     /// When time alone changes what it lets through.

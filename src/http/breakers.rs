@@ -50,6 +50,8 @@ struct BreakerBody<'a> {
     failures: u32,
     /// Runs of this node that need it.
     in_flight: u32,
+    /// How many of its jobs may run at once on this node while it starts slowly after an opening.
+    at_once: Option<u32>,
     /// Jobs that are due and wait for it; null while the broker is away.
     held_jobs: Option<u64>,
     openings: u32,
@@ -91,6 +93,7 @@ impl<'a> BreakerBody<'a> {
             why: &record.why,
             failures: view.failures,
             in_flight: view.in_flight,
+            at_once: view.at_once,
             held_jobs: view.held_jobs,
             openings: record.openings,
             probes: probes.iter().map(probe).collect(),

@@ -56,6 +56,8 @@ pub struct Breaker {
     failures: u32,
     /// When each of the last calls of this generation ended, and whether it was slow.
     calls: VecDeque<(Timestamp, bool)>,
+    /// Whether a call of this generation was answered.
+    has_answered: bool,
 }
 
 /// What a breaker lets through now.
@@ -215,7 +217,8 @@ impl Breaker {
         let is_failure = matches!(call, Call::Failed(_));
         let is_current = self.is_current(pass);
         let is_stale = !is_current && call != Call::Unknown;
-        let concluded = Concluded { is_stale, spares_attempt: is_failure && (is_stale || was_probe), transition: None };
+        let spares_attempt = is_failure && (is_stale || was_probe || self.is_untried());
+        let concluded = Concluded { is_stale, spares_attempt, transition: None };
         if !is_current {
             return concluded;
         }
@@ -239,18 +242,30 @@ impl Breaker {
             }
     }
 
+    /// Whether it has closed after an opening and nothing has shown yet that the dependency is back: it may have been
+    /// reset by hand too early. The first call is a probe then in all but name.
+    fn is_untried(&self) -> bool {
+        matches!(self.record.state, State::Closed { slow_start: true }) && !self.has_answered
+    }
+
     fn conclude_call(&mut self, call: Call<'_>, rules: &Rules, now: Timestamp) -> Option<Transition> {
         match call {
             Call::Failed(class) => {
                 self.failures = self.failures.saturating_add(1);
                 let count = self.failures;
-                (count >= rules.failures).then(|| {
+                let why = if self.is_untried() {
+                    format!("the first call after it had closed failed with class {class}")
+                } else {
+                    format!("{count} failures in a row, the last of class {class}")
+                };
+                (count >= rules.failures || self.is_untried()).then(|| {
                     let until = now.plus_ms(self.count_opening(rules, now));
-                    self.open(now, until, format!("{count} failures in a row, the last of class {class}"))
+                    self.open(now, until, why)
                 })
             }
             Call::Answered(took_ms) => {
                 self.failures = 0;
+                self.has_answered = true;
                 let (slow, seen) = self.note_slowness(rules, took_ms, now)?;
                 let until = now.plus_ms(self.count_opening(rules, now));
                 Some(self.open(now, until, format!("{slow} of the last {seen} calls were slow")))
@@ -311,6 +326,7 @@ impl Breaker {
         if is_new {
             self.failures = 0;
             self.calls.clear();
+            self.has_answered = false;
         }
         self.record = merged;
         let to = self.record.state.name();
@@ -339,6 +355,7 @@ impl Breaker {
         self.record.state = state;
         self.failures = 0;
         self.calls.clear();
+        self.has_answered = false;
         Transition { from, to: self.record.state.name(), why: self.record.why.clone() }
     }
 

@@ -26,7 +26,9 @@ pub struct BreakerFact {
     /// How many more of its jobs may start on this node now: none while it is open, one for a probe, a few
     /// while it starts slowly.
     pub allowance: usize,
-    /// When it looks again, if it is open and will.
+    /// Whether the dependency counts as down; else it starts slowly.
+    pub is_open: bool,
+    /// When it looks again, or lets more through.
     pub until: Option<Timestamp>,
 }
 
@@ -147,7 +149,7 @@ mod tests {
     }
 
     fn breaker(allowance: usize) -> BreakerFact {
-        BreakerFact { name: "http:a:80".to_owned(), allowance, until: None }
+        BreakerFact { name: "http:a:80".to_owned(), allowance, is_open: allowance == 0, until: None }
     }
 
     fn shed(is_strict: bool) -> Shed {

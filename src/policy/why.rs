@@ -178,9 +178,14 @@ impl fmt::Display for Reason {
             Self::QueuePaused(pause) => paused(f, "queue", pause),
             Self::TypePaused(pause) => paused(f, "type", pause),
             Self::Lane(Hindrance::NoHandler) => f.write_str("this node has no handler for its type"),
-            Self::Lane(Hindrance::Breaker(BreakerFact { name, allowance: 0, until })) => {
-                write!(f, "breaker {name} is open")?;
-                until.map_or(Ok(()), |until| write!(f, "; one job may try at {until}"))
+            Self::Lane(Hindrance::Breaker(BreakerFact { name, allowance: 0, is_open, until })) => {
+                let (state, what) = if *is_open {
+                    ("open", "one job may try")
+                } else {
+                    ("closed and starts slowly: as many jobs as it lets through run already", "more may start")
+                };
+                write!(f, "breaker {name} is {state}")?;
+                until.map_or(Ok(()), |until| write!(f, "; {what} at {until}"))
             }
             Self::Lane(Hindrance::Breaker(BreakerFact { name, allowance, .. })) => {
                 write!(f, "breaker {name} lets only {allowance} more through for now")
@@ -258,6 +263,8 @@ fn estimate(facts: &Facts, reasons: &[Reason]) -> Option<Timestamp> {
     for reason in reasons {
         match reason {
             Reason::DueLater(due) => start = start.max(*due),
+            // Whether the dependency is back by then nobody knows.
+            Reason::Lane(Hindrance::Breaker(breaker)) if breaker.is_open => return None,
             Reason::Lane(Hindrance::Breaker(breaker)) if breaker.allowance == 0 => start = start.max(breaker.until?),
             Reason::Lane(Hindrance::Breaker(_)) | Reason::AllBusy(_) | Reason::Ahead(_) => {}
             _ => return None,
@@ -346,7 +353,7 @@ mod tests {
     }
 
     fn breaker(name: &str, allowance: usize) -> BreakerFact {
-        BreakerFact { name: name.to_owned(), allowance, until: Some(Timestamp(61_000)) }
+        BreakerFact { name: name.to_owned(), allowance, is_open: false, until: Some(Timestamp(61_000)) }
     }
 
     fn lane(name: &str, ready: u64, breakers: Vec<BreakerFact>, shed: Option<Shed>) -> LaneState {
@@ -385,7 +392,9 @@ mod tests {
         assert_eq!(explained.reasons.len(), 4, "{explained:?}");
         assert_eq!(explained.starts_at, None);
         let held = explain(&Facts { queue_pause: None, ahead: 0, ..facts });
-        assert_eq!(held.starts_at, Some(Timestamp(61_100)), "its breaker looks again then, and one job takes 100 ms");
+        assert_eq!(held.starts_at, Some(Timestamp(61_100)), "it lets more through then, and one job takes 100 ms");
+        let open = Hindrance::Breaker(BreakerFact { is_open: true, ..breaker("http:a:80", 0) });
+        assert_eq!(explain(&Facts { lane: vec![open], ..ready() }).starts_at, None, "nobody knows when it is back");
     }
 
     #[test]

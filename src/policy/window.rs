@@ -89,6 +89,17 @@ impl Window {
         minute as f64 / seconds
     }
 
+    /// The same over the time since the first of those samples, for what has only begun; `None` with fewer than ten.
+    #[must_use]
+    #[expect(clippy::cast_precision_loss, reason = "counts far below 2^52")]
+    pub fn young_rate(&self, now: Timestamp) -> Option<f64> {
+        let present = now.millis().div_euclid(BUCKET_MS);
+        let minute = || self.recent(now).filter(|b| b.start > present - 6 && b.count > 0);
+        let (count, first) = (minute().map(|b| b.count).sum::<u64>(), minute().map(|b| b.start).min()?);
+        let seconds = (now.millis() - first * BUCKET_MS).max(1_000) as f64 / 1_000.0;
+        (count >= 10).then(|| count as f64 / seconds)
+    }
+
     /// Share of failures, 0 to 1; `None` without samples.
     #[must_use]
     #[expect(clippy::cast_precision_loss, reason = "counts far below 2^52")]

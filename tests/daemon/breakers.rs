@@ -153,7 +153,7 @@ async fn an_operator_holds_it_open_through_a_restart(footing: Footing) {
     let reset = ganger(&["breakers", "reset", &target.breaker, "--server", &daemon.url]);
     assert_eq!((reset.status, reset.stdout.trim()), (Some(0), format!("{} is closed", target.breaker).as_str()));
     assert_eq!(daemon.at_rest(&id).await["attempts"], 1);
-    let tripped = ganger(&["breakers", "trip", &target.breaker, "--for", "1", "--server", &daemon.url]);
+    let tripped = ganger(&["breakers", "trip", &target.breaker, "--for", "1s", "--server", &daemon.url]);
     assert_eq!(
         (tripped.status, tripped.stdout.trim()),
         (Some(0), format!("{} is forced_open", target.breaker).as_str())

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use crate::clock::Timestamp;
 use crate::job::TypeName;
 use crate::ledger::Setting;
-use crate::policy::breaker::{Breaker, NEVER, Record};
+use crate::policy::breaker::{Breaker, NEVER, Record, Standing};
 
 use super::super::core::Core;
 use super::super::views::BreakerView;
@@ -127,9 +127,14 @@ fn view(core: &Core, entry: &Entry, ready: Option<&HashMap<TypeName, u64>>) -> B
     let inner = entry.lock();
     let record: Record = inner.breaker.record().clone();
     let waiting = ready.map(|ready| types.iter().filter_map(|lane| ready.get(lane)).sum());
+    let at_once = match entry.standing(&inner, core.membership.living().len()) {
+        Standing::Capped(cap) => Some(cap),
+        Standing::Free | Standing::Probe(_) | Standing::Held => None,
+    };
     BreakerView {
         name: entry.name.clone(),
-        held_jobs: if record.state.holds() { waiting } else { Some(0) },
+        held_jobs: if record.state.holds() || at_once.is_some() { waiting } else { Some(0) },
+        at_once,
         failures: inner.breaker.failures(),
         in_flight: inner.in_flight,
         next_change: inner.breaker.next_change(&entry.shared.rules.load(), entry.shared.now()),
