@@ -51,7 +51,7 @@ enum Command {
     Serve(serve::Args),
     /// Submit one job, or a file of jobs with one JSON object a line.
     Submit(submit::Args),
-    /// List, show, explain, retry, replay, cancel and delete jobs.
+    /// List, show, retry, replay, cancel and delete jobs; tell why one waits and which are stuck.
     Jobs(jobs::Args),
     /// List, pause, resume, drain and purge queues.
     Queues(queues::Args),

@@ -153,7 +153,10 @@ pub(super) async fn front_page(State(api): State<Api>) -> Response {
          GET  /v1/jobs         list jobs\n\
          GET  /v1/jobs/ID      one job; ?wait=30s waits until it is at rest\n\
          GET  /v1/queues       queues\n\
+         GET  /v1/jobs/ID/why  why it does not run now\n\
+         GET  /v1/jobs/stuck   what is past its SLA, or stands still\n\
          GET  /v1/types        job types\n\
+         GET  /v1/pools /v1/workers /v1/breakers /v1/shedding\n\
          GET  /v1/workers      workers of all nodes\n\
          GET  /v1/shedding     load shedding\n\
          GET  /health /readyz /livez /metrics\n",

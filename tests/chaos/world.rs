@@ -139,7 +139,7 @@ fn settings(handler: &str) -> String {
     let mut text = format!(
         "[redis]\ntimeout_ms = 1000\n[ledger]\ntimeout_ms = 2000\n\
          [lease]\nttl_ms = {LEASE_MS}\nrenew_ms = {RENEW_MS}\n\
-         [breakers]\nfailures = 1000000\n\
+         [breakers]\nerrors = [\"nothing\"]\nslow_start_ms = 0\n\
          [retry_budget]\nshare = 1.0\n[shedding]\nmode = \"off\"\n\
          [queues.flow]\nslack_ms = {SLACK_MS:?}\n[queues.calm]\n\
          [pools.flow-workers]\nqueue = \"flow\"\nmin = 32\nmax = 32\nscale_on = []\n\

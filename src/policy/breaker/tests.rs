@@ -88,6 +88,21 @@ fn a_probe_that_succeeds_closes_it_and_calls_come_back_slowly() {
 }
 
 #[test]
+fn the_first_failure_after_a_reset_opens_it_again_and_costs_no_attempt() {
+    let (mut breaker, rules) = (open(), Rules::default());
+    breaker.reset(at(1_000), "by ann".to_owned());
+    let pass = breaker.pass();
+    let concluded = breaker.conclude(pass, Call::Failed("connection"), &rules, at(1_100));
+    assert!(concluded.spares_attempt, "it was still down");
+    assert_eq!(concluded.transition.unwrap().to, "open");
+    breaker.reset(at(2_000), "by ann".to_owned());
+    let pass = breaker.pass();
+    assert_eq!(breaker.conclude(pass, Call::Answered(20), &rules, at(2_100)), Concluded::default());
+    let concluded = breaker.conclude(pass, Call::Failed("connection"), &rules, at(2_200));
+    assert_eq!(concluded, Concluded::default(), "from the first answer on it takes five in a row, and each counts");
+}
+
+#[test]
 fn a_probe_that_fails_opens_it_again_and_costs_no_attempt() {
     let (mut breaker, rules) = (open(), Rules::default());
     let pass = probe(&mut breaker, &rules, 60_000, 7);
