@@ -153,6 +153,8 @@ fn job_type(
             section.problem("depends_on", format!("there is no MCP server {server:?}"));
         } else if breaker.trim().is_empty() {
             section.problem("depends_on", "names a breaker without a name");
+        } else if breaker.chars().any(char::is_control) || matches!(breaker.as_str(), "." | "..") {
+            section.problem("depends_on", format!("{breaker:?} cannot be the name of a breaker"));
         }
     }
     JobType {

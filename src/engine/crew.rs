@@ -24,6 +24,9 @@ use super::running::StopReason;
 use super::worker::{self, Assignment, News, Report};
 use super::workers::{Order, WorkerOrder};
 
+/// Workers hired in one go; between two goes the pool hears what it is told and claims.
+const HIRES_MAX: usize = 100;
+
 /// The workers of one pool.
 pub(super) struct Crew {
     pub(super) core: Arc<Core>,
@@ -119,7 +122,11 @@ impl Crew {
         let wanted = configured.map_or(0, |pool| self.core.roster.wanted(pool));
         let staying: Vec<usize> = self.staying().collect();
         if let Some(configured) = configured.filter(|_| staying.len() < wanted) {
-            let hired: Vec<usize> = (staying.len()..wanted).filter_map(|_| self.hire(configured)).collect();
+            let missing = wanted - staying.len();
+            let hired: Vec<usize> = (0..missing.min(HIRES_MAX)).filter_map(|_| self.hire(configured)).collect();
+            if missing > HIRES_MAX {
+                self.core.roster.told(&self.pool).notify_one();
+            }
             return hired.first().copied();
         }
         let mut surplus = staying;

@@ -43,8 +43,8 @@ impl Default for Roster {
 impl Roster {
     /// How many workers a pool should have now: as it was told, or the fewest that are configured.
     pub(super) fn wanted(&self, pool: &catalog::Pool) -> usize {
-        let wanted = lock(&self.pools).get(&pool.name).and_then(|desk| desk.wanted);
-        wanted.unwrap_or(pool.min).clamp(pool.min, pool.max.max(pool.min))
+        // Bounds that were set at run time may lie outside of the configured ones; whoever tells a size has minded both.
+        self.told_size(&pool.name).unwrap_or(pool.min)
     }
 
     /// How many workers a pool was told to have, if it was told.

@@ -25,6 +25,8 @@ use super::shedding::Ended;
 
 /// Results that the broker keeps for the runbook's `job_result`; larger ones only the ledger has.
 const BROKER_RESULT_BYTES_MAX: usize = 16 * 1024;
+/// How long a job waits whose target asks for no time at all, in milliseconds.
+const RETRY_AFTER_MS_LEAST: u64 = 1_000;
 /// The longest wait that a target may ask for: a day, in milliseconds.
 const RETRY_AFTER_MS_MAX: u64 = 24 * 3_600 * 1_000;
 
@@ -160,7 +162,9 @@ impl Core {
             (_, Ran::Deferred { retry_after_ms, reason }) => {
                 metrics::deferred(queue, "pushback", 1);
                 tracing::info!(job.id = %run.id, retry_after_ms, "Job {} was put off by its target: {reason}", run.id);
-                return self.put_off(run, job, facts, retry_after_ms.min(RETRY_AFTER_MS_MAX)).await;
+                // "At once" from a target that has just said no would be a loop without an end or a cost.
+                let delay_ms = if retry_after_ms == 0 { RETRY_AFTER_MS_LEAST } else { retry_after_ms };
+                return self.put_off(run, job, facts, delay_ms.min(RETRY_AFTER_MS_MAX)).await;
             }
             (_, Ran::Crashed { message }) => {
                 metrics::crashed(queue, 1);
@@ -240,9 +244,14 @@ impl Core {
         let attempts = job.counters.attempts + 1;
         let decision = match setup.catalog.types.get(&run.job_type) {
             Some(known) => decide(&known.retry, attempts, job.spec.max_attempts, &judged.told, self.chance.share()),
-            // A reload took the type away while the job ran: its failures are final.
-            None if judged.told == Told::Success => Decision::Rest(Event::Succeed),
-            None => Decision::Rest(Event::Fail),
+            // A reload took the type away while the job ran. Without its policy a failure that is not the last one waits
+            // with the others of its type until it is back.
+            None => match &judged.told {
+                Told::Success => Decision::Rest(Event::Succeed),
+                Told::Review(_) => Decision::Rest(Event::Escalate),
+                Told::Failure(..) if attempts < job.spec.max_attempts => Decision::Retry(0),
+                Told::Failure(..) => Decision::Rest(Event::Fail),
+            },
         };
         let event = match decision {
             Decision::Retry(_) => Event::Retry,

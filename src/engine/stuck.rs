@@ -73,7 +73,7 @@ async fn look(core: &Core, told: &Mutex<HashMap<QueueName, Timestamp>>) {
         return;
     }
     for queue in core.catalog().queues.values() {
-        let stalled = stalled(core, queue).await;
+        let Ok(stalled) = stalled(core, queue).await else { return };
         let before = match &stalled {
             Some(stalled) => lock(told).insert(queue.name.clone(), stalled.since),
             None => lock(told).remove(&queue.name),
@@ -97,7 +97,7 @@ async fn look(core: &Core, told: &Mutex<HashMap<QueueName, Timestamp>>) {
 pub(super) async fn list(core: &Core, limit: usize) -> Result<StuckView, Refusal> {
     let mut view = StuckView::default();
     for queue in core.catalog().queues.values() {
-        view.queues.extend(stalled(core, queue).await);
+        view.queues.extend(stalled(core, queue).await?);
         let mut found = late(core, queue).await?;
         found.extend(long(core, queue).await?);
         found.truncate(limit.saturating_sub(view.jobs.len()).saturating_add(1));
@@ -163,14 +163,15 @@ fn usual_ms(core: &Core, known: &JobType) -> Option<f64> {
 }
 
 /// Whether a queue has work that this node's idle workers should have taken long ago, or that nobody is there for.
-async fn stalled(core: &Core, queue: &Queue) -> Option<StuckQueue> {
-    let scene = why::scene(core, &queue.name).await.ok()?;
+async fn stalled(core: &Core, queue: &Queue) -> Result<Option<StuckQueue>, Refusal> {
+    let scene = why::scene(core, &queue.name).await?;
     let ready = scene.may_run();
     let should_be_taken = ready > 0 && scene.can_take();
     let now = core.clock.now();
-    let since = core.stillness.looked(&queue.name, should_be_taken, now)?;
-    let is_stalled = now.since(since) >= core.setup.load().stuck.stalled_ms;
-    is_stalled.then(|| StuckQueue { name: queue.name.clone(), ready, since })
+    let since = core.stillness.looked(&queue.name, should_be_taken, now);
+    let stalled_ms = core.setup.load().stuck.stalled_ms;
+    let stalled = since.filter(|since| now.since(*since) >= stalled_ms);
+    Ok(stalled.map(|since| StuckQueue { name: queue.name.clone(), ready, since }))
 }
 
 #[cfg(test)]

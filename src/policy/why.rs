@@ -251,7 +251,8 @@ fn reasons(facts: &Facts) -> Vec<Reason> {
     }
     if facts.place == Place::Waiting && facts.ahead >= facts.slots as u64 {
         // Those of other ranks that take idle workers first are ahead too.
-        let ahead = facts.ahead + crew.idle.saturating_sub(facts.slots) as u64;
+        let taken = if is_closed { 0 } else { crew.idle.saturating_sub(facts.slots) };
+        let ahead = facts.ahead + taken as u64;
         reasons.extend((ahead > 0).then_some(Reason::Ahead(ahead)));
     }
     reasons

@@ -146,6 +146,21 @@ async fn what_commands_burn_makes_a_pool_grow() {
     all_succeeded(&daemon, &ids).await;
 }
 
+/// What is set at run time holds, also outside of what is configured.
+#[tokio::test(flavor = "multi_thread")]
+async fn bounds_of_the_moment_may_lie_outside_of_the_configured_ones() {
+    let site = Site::new(Footing::Embedded).await;
+    let daemon = site.start(&format!("{ELASTIC}{HASTY}")).await;
+    sized(&daemon, 2).await;
+    assert_eq!(put(&daemon, json!({"min": 8, "max": 9})).await.0, 200);
+    sized(&daemon, 8).await;
+    assert_eq!(put(&daemon, json!({"min": 1, "max": 1})).await.0, 200);
+    sized(&daemon, 1).await;
+    // More workers than are hired in one go.
+    assert_eq!(put(&daemon, json!({"min": 250, "max": 250})).await.0, 200);
+    sized(&daemon, 250).await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_reload_changes_bounds_and_targets() {
     let site = Site::new(Footing::Embedded).await;
