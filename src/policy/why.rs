@@ -393,7 +393,7 @@ mod tests {
         assert_eq!(explained.reasons.len(), 4, "{explained:?}");
         assert_eq!(explained.starts_at, None);
         let held = explain(&Facts { queue_pause: None, ahead: 0, ..facts });
-        assert_eq!(held.starts_at, Some(Timestamp(61_100)), "it lets more through then, and one job takes 100 ms");
+        assert_eq!(held.starts_at, Some(Timestamp(61_000)), "it lets more through then");
         let open = Hindrance::Breaker(BreakerFact { is_open: true, ..breaker("http:a:80", 0) });
         assert_eq!(explain(&Facts { lane: vec![open], ..ready() }).starts_at, None, "nobody knows when it is back");
     }
