@@ -59,7 +59,12 @@ impl Figures {
         window.mean_ms(now).map(|mean_ms| (window.count(now), window.rate(now), mean_ms))
     }
 
-    /// Runs of a queue that finish a second on this node; `None` with fewer than ten in the last minute.
+    /// Runs of a queue that finish a second on this node, over the last minute; 0 without any.
+    pub(super) fn drain_rate(&self, queue: &QueueName, now: Timestamp) -> f64 {
+        lock(&self.runs).queues.get(queue).map_or(0.0, |window| window.rate(now))
+    }
+
+    /// The same as far as it can be foretold; `None` with fewer than ten in the last minute.
     pub(super) fn queue_rate(&self, queue: &QueueName, now: Timestamp) -> Option<f64> {
         lock(&self.runs).queues.get(queue).and_then(|window| window.young_rate(now))
     }

@@ -73,7 +73,7 @@ fn of_queue(core: &Core, setup: &Setup, queue: &Queue, depth: Option<&Depth>) ->
         delay_ms: None,
         sla_ms: queue.sla_ms.or(quickest),
         // Every node takes its part; this one knows its own.
-        drained_per_s: core.figures.queue_rate(&queue.name, present).unwrap_or(0.0) * as_f64(nodes),
+        drained_per_s: core.figures.drain_rate(&queue.name, present) * as_f64(nodes),
     };
     let started_ms = core.figures.take_least_wait_ms(&queue.name);
     let Some(depth) = depth else {
