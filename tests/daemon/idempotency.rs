@@ -63,6 +63,10 @@ async fn a_submit_after_success_returns_the_result_and_runs_nothing(footing: Foo
         let _: () = redis::cmd("PING").exec_async(&mut redis).await.unwrap();
     }
     again().await;
+    // What a submit had pushed by mistake would start before a later job, and a drained queue runs nothing any more.
+    daemon.submit(json!({"type": "shell", "payload": "true", "id": "job:8"})).await;
+    daemon.at_rest("job:8").await;
+    assert_eq!(daemon.post("/v1/queues/work/drain", json!({})).await.0, 200);
     assert_eq!(std::fs::read_to_string(&ran).unwrap(), "x\n", "it ran once");
 }
 
