@@ -154,3 +154,22 @@ pub(super) async fn reset(
     let view = api.whole(async move { engine.reset_breaker(&name, &by, &reason).await }).await??;
     Ok(answer::ok(&BreakerBody::of(&view)))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::submit::object;
+    use super::*;
+
+    #[test]
+    fn a_time_that_is_none_is_told_by_its_name() {
+        for body in [r#"{"for_s":"5m"}"#, r#"{"for_s":-1}"#, r#"{"for_s":1.5}"#, r#"{"for_s":1e30,"by":"ann"}"#] {
+            let problem = object::<TripWords>(body.as_bytes()).unwrap_err();
+            assert_eq!(problem.status.as_u16(), 422, "{body}");
+            assert!(
+                problem.detail.starts_with("`for_s` is a") && problem.detail.contains("seconds"),
+                "{body}: {}",
+                problem.detail
+            );
+        }
+    }
+}
