@@ -5,6 +5,7 @@
 
 mod breakers;
 mod catalog;
+mod clash;
 mod health;
 mod layers;
 mod pools;

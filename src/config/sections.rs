@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use crate::job::{NodeId, TypeName};
 
+use super::clash::clash;
 use super::reader::{Section, one_of};
 use super::secret::SecretUrl;
 use super::{
@@ -42,7 +43,7 @@ pub(super) fn read(root: &Section<'_>, effective: Effective, check_redis_url: Op
     let shedding = shedding::read(&root.table("shedding"), &catalogued.catalog.types.keys().collect());
     let scaling = pools::scaling(&root.table("scaling"));
     let handlers = handlers(&root.table("handlers"));
-    let health = health::read(&root.table("health"), handlers);
+    let health = health::read(&root.table("health"), handlers, &root.table("handlers"));
     let lease = lease(&root.table("lease"));
     let lock = lock(&root.table("lock"));
     let result_cache = result_cache(&root.table("result_cache"));
@@ -234,8 +235,9 @@ fn handlers(section: &Section<'_>) -> HandlersConfig {
 fn lease(section: &Section<'_>) -> LeaseConfig {
     let ttl_ms = section.integer("ttl_ms", 100, 3_600_000);
     let renew_ms = section.integer("renew_ms", 10, 3_600_000);
-    if ttl_ms <= renew_ms.saturating_mul(2) && section.is_sound(&["ttl_ms", "renew_ms"]) {
-        section.problem("ttl_ms", format!("is {ttl_ms}; expected more than twice `renew_ms` = {renew_ms}"));
+    if ttl_ms <= renew_ms.saturating_mul(2) {
+        let relations = ["not more than twice", "not less than half of"];
+        clash(&section.says("ttl_ms", ttl_ms), relations, &section.says("renew_ms", renew_ms), "");
     }
     section.finish();
     LeaseConfig { ttl_ms, renew_ms }

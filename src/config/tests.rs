@@ -234,15 +234,14 @@ fn bounds_are_held_and_named() {
         ("scaling.up_workers = 0", "scaling.up_workers", "from 1"),
         ("scaling.down_period_ms = 0", "scaling.down_period_ms", "from 1000"),
         ("scaling.cpu_headroom = 1.1", "scaling.cpu_headroom", "at most 1"),
-        ("lease.ttl_ms = 20000", "lease.ttl_ms", "more than twice `renew_ms`"),
+        ("lease.ttl_ms = 20000", "lease.ttl_ms", "not more than twice `renew_ms` = 10000 (a default)"),
         ("queues.plan.priorities = 6", "queues.plan.priorities", "from 1 to 5"),
         (
             "job_types.batch_locator_generation.priority = 4",
             "job_types.batch_locator_generation.priority",
-            "takes 1 to 3",
+            "is 4, above `queues.locator.priorities` = 3 (a default)",
         ),
         ("job_types.plan_generation.timeout_ms = 0", "job_types.plan_generation.timeout_ms", "from 1 to 2592000000"),
-        ("job_types.plan_generation.retry.max_delay_ms = 1", "job_types.plan_generation.retry.base_delay_ms", "above"),
         ("retention.key_age_s = 3600", "retention.key_age_s", "from 86400"),
         ("server.listen = '127.0.0.1:70000'", "server.listen", "ADDRESS:PORT"),
         ("queues.plan.slack_ms = [3, 2]", "queues.plan.slack_ms", "never falling"),
@@ -278,7 +277,9 @@ fn a_rule_of_shedding_exits_below_where_it_enters() {
     let lower = load("shedding = { queue_depth = 10, memory = 0.97 }").unwrap().shedding;
     assert_eq!((lower.queue_depth.exit, lower.memory_critical), (8.0, 0.97));
     for (text, key, bound) in [
-        ("shedding.cpu_exit = 0.95", "shedding.cpu_exit", "below `cpu` = 0.95"),
+        ("shedding.cpu_exit = 0.95", "shedding.cpu_exit", "not below `cpu` = 0.95 (a default)"),
+        ("shedding.memory_critical = 0.8", "shedding.memory_critical", "is 0.8, below `memory` = 0.9 (a default)"),
+        ("shedding = { memory_critical = 0.8, memory = 0.85 }", "shedding.memory_critical", "below `memory` = 0.85"),
         ("shedding = { queue_depth = 10, queue_depth_exit = 11 }", "shedding.queue_depth_exit", "below `queue_depth`"),
         ("shedding.memory_exit = 0.99", "shedding.memory_exit", "below `memory`"),
         ("shedding.error_rate_exit = 0.3", "shedding.error_rate_exit", "below `error_rate`"),
