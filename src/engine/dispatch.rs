@@ -289,9 +289,8 @@ async fn judge(core: &Core, claimant: Claimant) -> Option<Assignment> {
         return None;
     }
     if !fits_budget(core, &run, &counters, now) {
-        let due_at_ms = Some(core.due_in(postpone_ms(core.chance.share())).millis());
         metrics::deferred(run.queue.as_str(), "budget", 1);
-        core.give_back(&run, Release::Defer { due_at_ms }).await;
+        core.put_off(&run, &job, counters, postpone_ms(core.chance.share())).await;
         return None;
     }
     Some(Assignment { run, job, counters, redelivered: claim.suspect })

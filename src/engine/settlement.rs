@@ -138,7 +138,7 @@ impl Core {
             metrics::deferred(queue, "breaker", 1);
             tracing::info!(job.id = %run.id, job.type_ = %run.job_type,
                 "Job {} failed on what is known to be down, which costs it no attempt", run.id);
-            return self.put_off(run, job, facts, delay_ms).await;
+            return self.put_off(run, job, facts.counters, delay_ms).await;
         }
         self.note_load(run, job, facts, &ran);
         let judged = match (run.stopped(), ran) {
@@ -148,11 +148,11 @@ impl Core {
             }
             (Some(StopReason::Shutdown), Ran::Stopped) => {
                 metrics::deferred(queue, "drain", 1);
-                return self.put_off(run, job, facts, 0).await;
+                return self.put_off(run, job, facts.counters, 0).await;
             }
             (Some(StopReason::Replaced), Ran::Stopped) => {
                 metrics::deferred(queue, "replace", 1);
-                return self.put_off(run, job, facts, 0).await;
+                return self.put_off(run, job, facts.counters, 0).await;
             }
             (Some(StopReason::Memory), Ran::Stopped) => {
                 metrics::crashed(queue, 1);
@@ -164,7 +164,7 @@ impl Core {
                 tracing::info!(job.id = %run.id, retry_after_ms, "Job {} was put off by its target: {reason}", run.id);
                 // "At once" from a target that has just said no would be a loop without an end or a cost.
                 let delay_ms = if retry_after_ms == 0 { RETRY_AFTER_MS_LEAST } else { retry_after_ms };
-                return self.put_off(run, job, facts, delay_ms.min(RETRY_AFTER_MS_MAX)).await;
+                return self.put_off(run, job, facts.counters, delay_ms.min(RETRY_AFTER_MS_MAX)).await;
             }
             (_, Ran::Crashed { message }) => {
                 metrics::crashed(queue, 1);
@@ -207,15 +207,15 @@ impl Core {
         Timestamp(self.broker.now_ms().saturating_add_unsigned(delay_ms))
     }
 
-    /// Records that a run ended without an outcome and is due again after `delay_ms`. The ledger learns of
-    /// it, so that neither the wait nor the deferral is lost with the broker: deliveries that were not
-    /// counted as deferred would one day look like poison.
-    async fn put_off(&self, run: &Arc<Run>, job: &Job, facts: &RunFacts, delay_ms: u64) {
+    /// Records that a run ended without an outcome, or is not to start yet, and is due again after `delay_ms`. The
+    /// ledger learns of it, so that neither the wait nor the deferral is lost with the broker: deliveries that were
+    /// not counted as deferred would one day look like poison.
+    pub(super) async fn put_off(&self, run: &Arc<Run>, job: &Job, counters: Counters, delay_ms: u64) {
         let due_at = self.due_in(delay_ms);
         let due_at_ms = (delay_ms > 0).then_some(due_at.millis());
-        let (attempts, deferrals) = (job.counters.attempts, facts.counters.deferrals + 1);
+        let (attempts, deferrals) = (job.counters.attempts, counters.deferrals + 1);
         let attempts = attempts + u32::from(mutant!(attempt_on_drain));
-        let counters = Counters { attempts, deferrals, ..facts.counters };
+        let counters = Counters { attempts, deferrals, ..counters };
         let settlement = without_run(run, job, Verdict::Retry { due_at }, counters, job.error.clone());
         let after = After {
             run: run.clone(),

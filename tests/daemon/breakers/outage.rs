@@ -4,11 +4,10 @@
 
 use std::collections::BTreeMap;
 
-use chrono::DateTime;
 use serde_json::{Value, json};
 
 use super::target::{Call, Mood, Target, now_ms};
-use super::{breaker, is_in, web};
+use super::{breaker, is_in, time, web};
 use crate::support::daemon::{Daemon, Footing, Site};
 use crate::support::wait::{until, within};
 
@@ -195,10 +194,6 @@ fn judge_slow_start(scale: &Scale, calls: &[Call], closed_at: i64) {
     let at_first = |call: &&Call| call.at_ms > closed_at && call.at_ms < closed_at + scale.slow_start_ms - CLOCK_MS;
     let most = calls.iter().filter(at_first).map(|call| call.at_once).max();
     assert_eq!(most, Some(1), "one at a time at first: {seen:?}");
-}
-
-fn time(value: &Value) -> i64 {
-    DateTime::parse_from_rfc3339(value.as_str().expect("a time")).unwrap().timestamp_millis()
 }
 
 // === Two nodes ===
