@@ -69,6 +69,7 @@ pub async fn serve(options: ServeOptions, announce: impl Fn(SocketAddr) -> std::
     for warning in adapters::warnings(&config) {
         tracing::warn!("{warning}");
     }
+    metrics::config_taken_over(clock.now());
     let chance = Arc::new(Chance::from_entropy());
     let params = engine_params(&config);
     // A handler that blocks its thread must not stop the whole daemon.
@@ -101,7 +102,7 @@ pub async fn serve(options: ServeOptions, announce: impl Fn(SocketAddr) -> std::
     }
     tracing::info!("Listening on http://{address}");
 
-    let failed = run(&options, &engine, &supervisor, &mut signals).await;
+    let failed = run(&options, &config, &engine, &supervisor, &mut signals).await;
     let leaving = leave(&engine, &supervisor, api, &stop_http, Duration::from_millis(config.shutdown.soft_ms));
     tokio::select! {
         () = leaving => {}
@@ -134,6 +135,7 @@ async fn broker_looked_at(engine: &Engine) -> Result<(), String> {
 /// Runs until a signal says to leave, or until a service fails for good; then its words.
 async fn run(
     options: &ServeOptions,
+    config: &Config,
     engine: &Engine,
     supervisor: &Supervisor,
     signals: &mut Signals,
@@ -145,29 +147,48 @@ async fn run(
                 if !hangup {
                     return None;
                 }
-                reload(options, engine).await;
+                reload(options, config, engine).await;
             }
         }
     }
 }
 
-/// Takes a changed configuration over where that is possible while running; a bad one changes nothing.
-async fn reload(options: &ServeOptions, engine: &Engine) {
+/// Takes a changed configuration over where that is possible while running; a bad one changes nothing. `started_with`
+/// is what holds of everything else.
+async fn reload(options: &ServeOptions, started_with: &Config, engine: &Engine) {
     let loaded = options.load().and_then(|config| adapters::setup(&config).map(|setup| (config, setup)));
+    metrics::reloaded(loaded.is_ok());
     match loaded {
         Ok((config, setup)) => {
-            let before = engine.catalog();
-            for gone in before.queues.keys().filter(|name| !config.catalog.queues.contains_key(*name)) {
-                tracing::warn!(
-                    "Queue {gone} is no longer configured: jobs that wait in it stay in the ledger until it is back"
-                );
-            }
+            warn_of_gone_queues(&config, engine).await;
             engine.reload(setup).await;
+            metrics::config_taken_over(SystemClock.now());
+            let waiting = config.needs_restart(started_with);
+            let rest = if waiting.is_empty() {
+                "nothing else differs from the start".to_owned()
+            } else {
+                format!("only a restart applies what else has changed: {}", waiting.join(", "))
+            };
             tracing::info!(
-                "Reloaded queues, pools, scaling, job types, retry policies, breakers, shedding, health and stuck; other settings take effect at the next start"
+                "Reloaded queues, pools, scaling, job types, retry policies, breakers, shedding, health and stuck; {rest}"
             );
         }
         Err(failure) => tracing::error!("Kept the old settings: {failure}"),
+    }
+}
+
+/// Tells of queues that a configuration leaves out, with what they hold.
+async fn warn_of_gone_queues(config: &Config, engine: &Engine) {
+    // Without the ledger nobody can say who is paused; the warning is worth less than the reload.
+    let known = engine.queues().await.unwrap_or_default();
+    for gone in engine.catalog().queues.keys().filter(|name| !config.catalog.queues.contains_key(*name)) {
+        let depth = known.iter().find(|view| view.queue.name == *gone).and_then(|view| view.depth.as_ref());
+        let jobs = depth.map_or_else(
+            || "its jobs".to_owned(),
+            |depth| format!("its {} live jobs", depth.ready.iter().sum::<u64>() + depth.later + depth.leased),
+        );
+        tracing::warn!(queue.name = %gone,
+            "Queue {gone} is no longer configured: {jobs} stay in the ledger until it is back");
     }
 }
 

@@ -5,6 +5,7 @@
 
 mod breakers;
 mod catalog;
+mod changes;
 mod clash;
 mod health;
 mod layers;

@@ -44,6 +44,7 @@ mod life;
 mod overload;
 mod pools;
 mod recovery;
+mod reload;
 mod retries;
 mod shedding;
 mod shutdown;

@@ -255,5 +255,17 @@ pub const CATALOG: &[Metric] = &[
         "kind",
         "Entries put right: outage (pushed again after a failed push), missing, ghost, misplaced, pause, lease",
     ),
+    metric(
+        "ganger_config_reloads_total",
+        Kind::Counter,
+        "outcome",
+        "Reloads of the configuration (SIGHUP): applied, or refused because a file is bad",
+    ),
+    metric(
+        "ganger_config_last_success_timestamp_seconds",
+        Kind::Gauge,
+        "",
+        "When a configuration was last taken over, at the start or by a reload, in seconds since the Unix epoch",
+    ),
     metric("ganger_build_info", Kind::Gauge, "version", "Always 1"),
 ];

@@ -10,6 +10,7 @@ mod classes;
 use metrics::{Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
 use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
 
+use crate::clock::Timestamp;
 use crate::job::Priority;
 use crate::policy::breaker::State;
 use crate::policy::catalog::Catalog;
@@ -104,6 +105,9 @@ pub fn start_at_zero(catalog: &Catalog) {
             finished(known.queue.as_str(), known.name.as_str(), outcome, 0);
         }
     }
+    for outcome in RELOAD_OUTCOMES {
+        counter!("ganger_config_reloads_total", "outcome" => outcome).absolute(0);
+    }
     counter!("ganger_broker_rebuilds_total").absolute(0);
     for kind in ["outage", "missing", "ghost", "misplaced", "pause", "lease"] {
         counter!("ganger_broker_repairs_total", "kind" => kind).absolute(0);
@@ -196,6 +200,23 @@ pub fn stale_result(queue: &str) {
 /// Counts a handler that had to be dropped.
 pub fn abandoned(queue: &str) {
     counter!("ganger_abandoned_runs_total", "queue" => queue.to_owned()).increment(1);
+}
+
+// === The configuration ===
+
+/// What a reload can come to.
+const RELOAD_OUTCOMES: [&str; 2] = ["applied", "refused"];
+
+/// Counts a reload.
+pub fn reloaded(applied: bool) {
+    let [yes, no] = RELOAD_OUTCOMES;
+    counter!("ganger_config_reloads_total", "outcome" => if applied { yes } else { no }).increment(1);
+}
+
+/// Notes when a configuration was taken over.
+#[expect(clippy::cast_precision_loss, reason = "milliseconds far below 2^52")]
+pub fn config_taken_over(at: Timestamp) {
+    gauge!("ganger_config_last_success_timestamp_seconds").set(at.millis() as f64 / 1_000.0);
 }
 
 // === Breakers ===
