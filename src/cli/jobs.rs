@@ -141,13 +141,7 @@ fn path(id: &str, action: &str) -> String {
 
 async fn order(client: &Client, path: &str, body: Bytes, json: bool) -> Outcome {
     let reply = client.expect(&Call::post(path).json(body)).await?;
-    if json {
-        output::data(&reply.text())?;
-    } else {
-        let job: JobBody = reply.json()?;
-        output::data(&format!("{} {}", job.id, job.state))?;
-    }
-    Ok(DONE)
+    reply.write(json, |job: JobBody| format!("{} {}", job.id, job.state))
 }
 
 impl ListArgs {
@@ -227,9 +221,7 @@ fn rows(jobs: &[&RawValue]) -> Result<String, Failure> {
 
 /// One job, as JSON or for people.
 pub(super) fn show(reply: &Reply, json: bool) -> Outcome {
-    let text = if json { reply.text() } else { description(&reply.json()?) };
-    output::data(&text)?;
-    Ok(DONE)
+    reply.write(json, |job: JobBody| description(&job))
 }
 
 /// A job as lines of name and value.
