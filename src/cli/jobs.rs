@@ -38,9 +38,10 @@ enum Action {
         /// The job.
         id: String,
     },
-    /// List jobs past their SLA or far past their usual run time, and queues that nobody works on.
+    /// List jobs past their SLA or far past their usual run time, and queues that nobody works on. Many jobs are
+    /// counted by queue and reason.
     Stuck {
-        /// The most jobs, 1 to 500.
+        /// List up to so many jobs one by one, 1 to 500.
         #[arg(long, value_name = "N")]
         limit: Option<u32>,
     },
