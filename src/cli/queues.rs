@@ -63,7 +63,7 @@ enum Action {
 }
 
 /// Who and why, for the others.
-#[derive(Debug, clap::Args)]
+#[derive(Debug, Default, clap::Args)]
 pub(super) struct Words {
     /// Who does this; the token's name or the address when left out.
     #[arg(long, value_name = "NAME")]

@@ -73,8 +73,8 @@ pub use admission::TIMEOUT_MS_MAX;
 pub use core::{EngineParams, Setup};
 pub use health::HealthView;
 pub use refusal::Refusal;
-pub use scaling::{PoolOnNode, PoolView, ProposalView, Scale};
-pub use shedding::{NodeShedding, QueueShedding, RuleShedding, SheddingView};
+pub use scaling::{Figure, PoolOnNode, PoolView, ProposalView, Scale};
+pub use shedding::{NodeShedding, QueueShedding, RuleShedding, SetByHand, SheddingView};
 pub use stuck::StuckRules;
 pub use submit::Submit;
 pub use views::{
@@ -391,8 +391,8 @@ impl Engine {
     }
 
     /// Sets who decides about load shedding, on all nodes; durable before it returns.
-    pub async fn set_shedding(&self, mode: Mode, by: &str) -> Result<SheddingView> {
-        shedding::set(&self.core, mode, by).await
+    pub async fn set_shedding(&self, mode: Mode, by: &str, reason: &str) -> Result<SheddingView> {
+        shedding::set(&self.core, mode, by, reason).await
     }
 
     /// The workers of all nodes: this one's as they are, the others' as they last told (5 s ago at most).
@@ -407,8 +407,15 @@ impl Engine {
     }
 
     /// Has a worker drained or replaced, and waits up to `patience` until it has left.
-    pub async fn order_worker(&self, name: &str, what: WorkerOrder, by: &str, patience: Duration) -> Result<Ordered> {
-        workers::order(&self.core, name, what, by, patience).await
+    pub async fn order_worker(
+        &self,
+        name: &str,
+        what: WorkerOrder,
+        by: &str,
+        reason: &str,
+        patience: Duration,
+    ) -> Result<Ordered> {
+        workers::order(&self.core, name, what, by, reason, patience).await
     }
 
     /// How this node is: the runbook's five checks, two of them by its readiness.
@@ -444,13 +451,13 @@ impl Engine {
     }
 
     /// Changes the bounds of a pool on all nodes; durable before it returns.
-    pub async fn scale_pool(&self, name: &str, change: Scale, by: &str) -> Result<()> {
-        scaling::scale(&self.core, name, change, by).await
+    pub async fn scale_pool(&self, name: &str, change: Scale, by: &str, reason: &str) -> Result<()> {
+        scaling::scale(&self.core, name, change, by, reason).await
     }
 
     /// Lifts everything that was set of a pool at run time.
-    pub async fn lift_pool(&self, name: &str, by: &str) -> Result<()> {
-        scaling::lift(&self.core, name, by).await
+    pub async fn lift_pool(&self, name: &str, by: &str, reason: &str) -> Result<()> {
+        scaling::lift(&self.core, name, by, reason).await
     }
 
     /// How ready this node is.

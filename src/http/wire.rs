@@ -148,7 +148,7 @@ impl Serialize for Raw<'_> {
 }
 
 /// A time in RFC 3339.
-#[derive(Clone, Copy)]
+#[derive(Debug, Clone, Copy)]
 pub(super) struct Time(pub(super) Timestamp);
 
 impl Serialize for Time {
