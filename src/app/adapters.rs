@@ -143,8 +143,9 @@ pub(super) fn setup(config: &Config) -> Result<Setup, Failure> {
     let stuck = StuckRules { run_multiple: config.stuck.run_multiple, stalled_ms: ms(config.stuck.stalled_ms) };
     let (shedding, health) = (config.shedding.clone(), config.health.clone());
     let (breakers, retry_budget, scaling) = (config.breakers.clone(), config.retry_budget, config.scaling);
+    let measures = config.measures.clone();
     let plain = Setup::new(config.catalog.clone(), handlers);
-    Ok(Setup { stuck, shedding, health, breakers, retry_budget, scaling, ..plain })
+    Ok(Setup { stuck, shedding, health, breakers, retry_budget, scaling, measures, ..plain })
 }
 
 /// Milliseconds of a checked configuration, signed.

@@ -86,7 +86,10 @@ pub async fn serve(options: ServeOptions, announce: impl Fn(SocketAddr) -> std::
     let state = ApiState {
         engine: engine.clone(),
         auth: auth(&config),
-        metrics: Arc::new(move || metrics::render(&handle)),
+        metrics: Arc::new({
+            let engine = engine.clone();
+            move || metrics::render(&handle) + &metrics::measured(&engine.measured())
+        }),
         version: env!("CARGO_PKG_VERSION"),
         body_bytes_max: config.server.body_bytes_max,
         stop: stop_http.clone(),
@@ -164,7 +167,7 @@ async fn reload(options: &ServeOptions, engine: &Engine) {
             }
             engine.reload(setup).await;
             tracing::info!(
-                "Reloaded queues, pools, scaling, job types, retry policies, breakers, shedding, health and stuck; other settings take effect at the next start"
+                "Reloaded queues, pools, scaling, job types, retry policies, breakers, shedding, health, stuck and measures; other settings take effect at the next start"
             );
         }
         Err(failure) => tracing::error!("Kept the old settings: {failure}"),
@@ -182,6 +185,7 @@ async fn leave(
     engine.drain(soft).await;
     stop_http.cancel();
     let (ended, api) = tokio::join!(supervisor.shut_down(SERVICES_PATIENCE), api);
+    engine.keep_measures().await;
     if let Err(error) = api {
         tracing::error!("The API ended badly: {error}");
     }

@@ -12,6 +12,7 @@ mod config;
 mod failure;
 mod health;
 mod jobs;
+mod measures;
 mod migrate;
 mod ndjson;
 mod output;
@@ -65,6 +66,8 @@ enum Command {
     Breakers(breakers::Args),
     /// Show load shedding, and override its rules.
     Shedding(shedding::Args),
+    /// Show the business measures: success of tests and healings, cache hits, reviews, satisfaction.
+    Measures(measures::Args),
     /// Ask a node whether it is healthy; for container checks.
     Health(health::Args),
     /// Measure how fast jobs are accepted, started and finished.
@@ -119,6 +122,7 @@ async fn run(command: Command) -> i32 {
         Command::Workers(args) => args.run().await,
         Command::Breakers(args) => args.run().await,
         Command::Shedding(args) => args.run().await,
+        Command::Measures(args) => args.run().await,
         Command::Health(args) => args.run().await,
         Command::Bench(args) => Box::pin(args.run()).await,
         Command::VerifyHistory(args) => args.run(),
@@ -170,6 +174,7 @@ mod tests {
             "pools list -o json",
             "pools scale exec-workers --min 2 --max 15 --floor 10 --ttl 10m --by me",
             "pools reset exec-workers",
+            "measures -o json",
             "health --live",
             "bench --jobs 1000 --mode single --concurrency 8",
             "config show --origins",

@@ -7,6 +7,7 @@ mod breakers;
 mod catalog;
 mod health;
 mod layers;
+mod measures;
 mod pools;
 mod problem;
 mod reader;
@@ -78,6 +79,8 @@ pub struct Config {
     pub health: HealthRules,
     /// When stillness becomes a finding.
     pub stuck: StuckConfig,
+    /// Which business measures count, and for how long.
+    pub measures: crate::policy::measures::Rules,
     /// How long finished jobs stay.
     pub retention: RetentionConfig,
     /// Patience at start.

@@ -12,7 +12,7 @@ use super::{
     ALLOW_WITHOUT_AUTH, AuthConfig, AuthToken, Config, DURATION_MS_MAX, Effective, HandlersConfig, LeaseConfig,
     LedgerConfig, LimitsConfig, LockConfig, LogFormat, LoggingConfig, McpServer, RedisConfig, ResultCacheConfig,
     RetentionConfig, Role, ServerConfig, ShutdownConfig, StartupConfig, StuckConfig, UrlCheck, breakers, catalog,
-    health, pools, shedding,
+    health, measures, pools, shedding,
 };
 
 /// A request, a payload or a result above this would not fit the daemon's memory beside others: 1 GiB.
@@ -49,6 +49,7 @@ pub(super) fn read(root: &Section<'_>, effective: Effective, check_redis_url: Op
     let stuck = stuck(&root.table("stuck"));
     let breakers = breakers::breakers(&root.table("breakers"));
     let retry_budget = breakers::retry_budget(&root.table("retry_budget"));
+    let measures = measures::read(&root.table("measures"));
     let retention = retention(&root.table("retention"));
     let startup = startup(&root.table("startup"));
     let shutdown = shutdown(&root.table("shutdown"));
@@ -67,6 +68,7 @@ pub(super) fn read(root: &Section<'_>, effective: Effective, check_redis_url: Op
         breakers,
         stuck,
         retry_budget,
+        measures,
         retention,
         startup,
         shutdown,

@@ -291,7 +291,7 @@ async fn conclude(
             });
             pusher::accepted(core, born.collect(), clean_until_ms).await;
         }
-        let ending = after.ending(&settlement, &settled);
+        let ending = after.ending(core, &settlement, &settled);
         // The settler ends only after the committers; were it gone, the lease would lapse by itself.
         let _gone = core.endings.send(ending).await;
     }

@@ -11,14 +11,14 @@ use serde_json::Value;
 use tokio::time::Instant;
 
 use crate::broker::{Removed, Which};
-use crate::job::{AskedFor, Job, JobId, NewJob, QueueName, Seq, State, fingerprint};
+use crate::job::{AskedFor, Job, JobId, NewJob, QueueName, Seq, State, TypeName, fingerprint};
 use crate::ledger::{LiveEntry, Order, Ordered, Pause, Scope};
 use crate::mutant::mutant;
 use crate::policy::order;
 
 use super::core::Core;
 use super::views::{Drained, JobView};
-use super::{Refusal, admission, pusher, queries};
+use super::{Refusal, admission, measures, pusher, queries};
 
 /// Live rows looked at in one step of a purge.
 const PURGE_PAGE: u32 = 500;
@@ -70,18 +70,19 @@ pub(super) async fn cancel(core: &Core, id: &JobId) -> Result<JobView> {
             return Err(refusal);
         }
     }
-    rested(core, &job.spec.queue, job.spec.job_type.as_str(), State::Cancelled, std::slice::from_ref(id));
+    rested(core, &job.spec.queue, &job.spec.job_type, State::Cancelled, std::slice::from_ref(id));
     tracing::info!(job.id = %id, "Cancelled job {id}");
     queries::job(core, id).await
 }
 
 /// What follows when jobs came to rest by order: handlers stop, waiters wake, figures grow.
-fn rested(core: &Core, queue: &QueueName, job_type: &str, state: State, ids: &[JobId]) {
+fn rested(core: &Core, queue: &QueueName, job_type: &TypeName, state: State, ids: &[JobId]) {
     for id in ids {
         core.running.stop_job(id);
     }
     core.waiters.wake(ids.iter());
-    crate::telemetry::metrics::finished(queue.as_str(), job_type, state.name(), ids.len() as u64);
+    crate::telemetry::metrics::finished(queue.as_str(), job_type.as_str(), state.name(), ids.len() as u64);
+    measures::rested_by_order(core, job_type, state, ids.len());
 }
 
 /// Starts a new life of a job at rest that did not succeed.
@@ -293,9 +294,9 @@ pub(super) async fn rest_waiting(
             return Err(refusal.into());
         }
     };
-    let mut by_type: BTreeMap<&str, Vec<JobId>> = BTreeMap::new();
+    let mut by_type: BTreeMap<&TypeName, Vec<JobId>> = BTreeMap::new();
     for (row, _) in waiting.iter().zip(&answers).filter(|(_, answer)| matches!(answer, Ordered::Done { .. })) {
-        by_type.entry(row.job_type.as_str()).or_default().push(row.id.clone());
+        by_type.entry(&row.job_type).or_default().push(row.id.clone());
     }
     let count = by_type.values().map(|ids| ids.len() as u64).sum();
     for (job_type, ids) in by_type {

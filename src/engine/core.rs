@@ -31,7 +31,7 @@ use crate::policy::breaker;
 use crate::policy::budget::BudgetRules;
 use crate::policy::catalog::Catalog;
 use crate::policy::health::HealthRules;
-use crate::policy::{scaling, shedding};
+use crate::policy::{measures, scaling, shedding};
 use crate::service::{Phase, watch};
 use crate::telemetry::metrics::ErrorClasses;
 
@@ -42,6 +42,7 @@ use super::committer::Ticket;
 use super::figures::Figures;
 use super::health::Health;
 use super::leases::Leases;
+use super::measures::Measures;
 use super::membership::Membership;
 use super::payloads::Payloads;
 use super::pusher::PushOrder;
@@ -106,6 +107,8 @@ pub struct Setup {
     pub retry_budget: BudgetRules,
     /// How pools grow and shrink.
     pub scaling: scaling::Rules,
+    /// Which business measures count, and for how long.
+    pub measures: measures::Rules,
 }
 
 impl Setup {
@@ -116,8 +119,8 @@ impl Setup {
         let (shedding, health) = (shedding::Settings::off(), HealthRules::default());
         let (breakers, retry_budget) = Default::default();
         let error_classes = ErrorClasses::of(&catalog);
-        let (catalog, scaling) = (Arc::new(catalog), scaling::Rules::default());
-        Self { catalog, handlers, error_classes, stuck, shedding, health, breakers, retry_budget, scaling }
+        let (catalog, scaling, measures) = (Arc::new(catalog), scaling::Rules::default(), measures::Rules::default());
+        Self { catalog, handlers, error_classes, stuck, shedding, health, breakers, retry_budget, scaling, measures }
     }
 }
 
@@ -156,6 +159,7 @@ pub(super) struct Core {
     pub(super) health: Health,
     pub(super) breakers: Breakers,
     pub(super) budgets: Budgets,
+    pub(super) measures: Measures,
     pub(super) membership: Membership,
     pub(super) leases: Leases,
     pub(super) sweep: Sweep,

@@ -16,6 +16,7 @@ mod figures;
 mod gate;
 mod health;
 mod leases;
+mod measures;
 mod membership;
 mod meter;
 mod payloads;
@@ -62,6 +63,7 @@ use crate::host::Host;
 use crate::job::{JobId, JobIds, PoolName, QueueName, Seq};
 use crate::ledger::{JobFilter, Ledger, Scope};
 use crate::policy::catalog::Catalog;
+use crate::policy::measures::Measured;
 use crate::policy::shedding::Mode;
 use crate::policy::why::Explanation;
 use crate::service::{Phase, Supervisor, lock};
@@ -72,7 +74,7 @@ use self::core::Core;
 pub use admission::TIMEOUT_MS_MAX;
 pub use core::{EngineParams, Setup};
 pub use health::HealthView;
-pub use refusal::Refusal;
+pub use refusal::{BadItem, Refusal};
 pub use scaling::{PoolOnNode, PoolView, ProposalView, Scale};
 pub use shedding::{NodeShedding, QueueShedding, RuleShedding, SheddingView};
 pub use stuck::StuckRules;
@@ -143,6 +145,7 @@ impl Engine {
             shedding: shedding::Shedding::new(&setup.shedding),
             breakers: breakers::Breakers::new(broker.clone(), &setup),
             budgets: budgets::Budgets::default(),
+            measures: measures::Measures::default(),
             membership: membership::Membership::new(params.node.clone(), clock.now()),
             leases: leases::Leases::default(),
             sweep: sweep::Sweep::default(),
@@ -216,6 +219,7 @@ impl Engine {
         self.service("breakers", breakers::run);
         self.service("shedding", shedding::run);
         self.service("stuck", stuck::run);
+        self.service("measures", measures::run);
     }
 
     fn service<F, R>(&self, name: impl Into<String>, run: F)
@@ -451,6 +455,32 @@ impl Engine {
     /// Lifts everything that was set of a pool at run time.
     pub async fn lift_pool(&self, name: &str, by: &str) -> Result<()> {
         scaling::lift(&self.core, name, by).await
+    }
+
+    /// The business measures as they stand, over all nodes.
+    #[must_use]
+    pub fn measured(&self) -> Vec<Measured> {
+        measures::measured(&self.core)
+    }
+
+    /// Sums of them that only this node knows yet; 0 once the ledger has everything that was counted here.
+    #[must_use]
+    pub fn unkept_measures(&self) -> usize {
+        measures::unkept(&self.core)
+    }
+
+    /// Counts the observations of one request, all or none of them; answers how many.
+    pub fn observe(&self, observations: &[serde_json::Value]) -> Result<usize> {
+        measures::observe(&self.core, observations)
+    }
+
+    /// Writes down what was counted and is not in the ledger yet. For the end, once nothing counts any more.
+    pub async fn keep_measures(&self) {
+        match tokio::time::timeout(LEAVE_PATIENCE, measures::keep(&self.core)).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::warn!("The last seconds of the business measures are lost: {error}"),
+            Err(_elapsed) => tracing::warn!("The last seconds of the business measures are lost: no answer in time"),
+        }
     }
 
     /// How ready this node is.

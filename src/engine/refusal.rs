@@ -26,6 +26,9 @@ pub enum Refusal {
         /// What is wrong and what is allowed.
         reason: String,
     },
+    /// Items of a request that is taken whole or not at all have members that cannot be; at least one.
+    #[error("{}", .0.first().map(ToString::to_string).unwrap_or_default())]
+    BadItems(Vec<BadItem>),
     /// More bytes than allowed.
     #[error("{what} is {bytes} bytes; at most {max} are allowed")]
     TooLarge {
@@ -105,6 +108,18 @@ pub enum Refusal {
     /// The node is about to stop.
     #[error("this node is stopping and accepts no more jobs; ask another one")]
     Stopping,
+}
+
+/// One item of a request that cannot be.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{field}` of item {index} {reason}")]
+pub struct BadItem {
+    /// Which item, counted from 0.
+    pub index: usize,
+    /// Which member.
+    pub field: String,
+    /// What is wrong and what is allowed.
+    pub reason: String,
 }
 
 impl From<LedgerError> for Refusal {

@@ -12,6 +12,7 @@ use crate::handler::{Envelope, Ran};
 use crate::job::{Attempt, Counters, Event, Failure, Fence, Job, NewJob, State, WorkerName, next};
 use crate::ledger::{Settled, Settlement, Verdict};
 use crate::mutant::mutant;
+use crate::policy::measures::Sample;
 use crate::policy::verdict::{Decision, Ending as Told, decide};
 use crate::telemetry::metrics;
 
@@ -19,6 +20,7 @@ use super::admission;
 use super::breakers;
 use super::committer::Ticket;
 use super::core::Core;
+use super::measures::{self, Says};
 use super::running::{Run, StopReason};
 use super::settler::Ending;
 use super::shedding::Ended;
@@ -47,6 +49,8 @@ pub(super) struct After {
     attempt: Option<String>,
     /// The bytes of its payload.
     payload_bytes: usize,
+    /// What counts once it is recorded.
+    says: Says,
 }
 
 impl Outcome {
@@ -72,7 +76,7 @@ impl After {
     }
 
     /// What the settler does once the ledger has answered.
-    pub(super) fn ending(self, settlement: &Settlement, settled: &Settled) -> Ending {
+    pub(super) fn ending(self, core: &Core, settlement: &Settlement, settled: &Settled) -> Ending {
         let recorded = *settled != Settled::Stale;
         let state = match &settlement.verdict {
             Verdict::Rest { state, .. } => *state,
@@ -87,6 +91,10 @@ impl After {
         if let (true, Some(failure)) = (recorded && state.is_at_rest(), &settlement.error) {
             tracing::info!(job.id = %self.run.id, job.type_ = %self.run.job_type, error.class = %failure.class,
                 "Job {} is {state}: {}", self.run.id, failure.class);
+        }
+        if recorded || mutant!(stale_results_observe) {
+            let late = settlement.error.as_ref().is_some_and(|failure| failure.class == "late");
+            self.says.count(core, &self.run, state, late);
         }
         if !recorded {
             metrics::stale_result(self.run.queue.as_str());
@@ -122,12 +130,13 @@ impl Core {
             release: Release::Done { result: None },
             attempt: None,
             payload_bytes: job.spec.payload.len(),
+            says: Says::of(self, job, Vec::new()),
         };
         self.hand_over(Outcome { settlement, after }).await;
     }
 
     /// Concludes one run.
-    pub(super) async fn conclude(&self, run: &Arc<Run>, job: &Job, facts: &RunFacts, ran: Ran) {
+    pub(super) async fn conclude(&self, run: &Arc<Run>, job: &Job, facts: &RunFacts, mut ran: Ran) {
         run.conclude();
         if run.is_given_away() && !matches!(ran, Ran::Returned { .. }) {
             return tracing::info!(job.id = %run.id, "The former handler of job {} has ended without a result", run.id);
@@ -141,6 +150,7 @@ impl Core {
             return self.put_off(run, job, facts, delay_ms).await;
         }
         self.note_load(run, job, facts, &ran);
+        let observed = measures::observed(self, run, &mut ran);
         let judged = match (run.stopped(), ran) {
             (Some(StopReason::LeaseLost), Ran::Stopped) => {
                 metrics::lease_lost(queue);
@@ -184,7 +194,7 @@ impl Core {
             },
             (_, Ran::Returned { result, envelope }) => self.judge(run, result, *envelope),
         };
-        self.record(run, job, facts, judged).await;
+        self.record(run, job, facts, judged, observed).await;
     }
 
     /// What a run says of load.
@@ -222,6 +232,7 @@ impl Core {
             release: Release::Defer { due_at_ms },
             attempt: None,
             payload_bytes: job.spec.payload.len(),
+            says: Says::default(),
         };
         self.hand_over(Outcome { settlement, after }).await;
     }
@@ -238,7 +249,7 @@ impl Core {
     }
 
     /// Decides by the type's policy and hands the outcome over.
-    async fn record(&self, run: &Arc<Run>, job: &Job, facts: &RunFacts, judged: Judged) {
+    async fn record(&self, run: &Arc<Run>, job: &Job, facts: &RunFacts, judged: Judged, observed: Vec<Sample>) {
         let setup = self.setup.load_full();
         let now = facts.finished_at;
         let attempts = job.counters.attempts + 1;
@@ -295,7 +306,13 @@ impl Core {
         };
         self.hand_over(Outcome {
             settlement,
-            after: After { run: run.clone(), release, attempt: Some(class), payload_bytes: job.spec.payload.len() },
+            after: After {
+                run: run.clone(),
+                release,
+                attempt: Some(class),
+                payload_bytes: job.spec.payload.len(),
+                says: Says::of(self, job, observed),
+            },
         })
         .await;
     }

@@ -11,6 +11,7 @@ mod body;
 mod breakers;
 mod guard;
 mod jobs;
+mod measures;
 mod params;
 mod pools;
 mod probes;
@@ -129,6 +130,9 @@ pub fn router(state: ApiState) -> Router {
         .route("/v1/breakers/{name}/reset", post(breakers::reset))
         .route("/v1/pools", get(pools::list))
         .route("/v1/pools/{name}", get(pools::show).put(pools::scale).delete(pools::reset))
+        .route("/v1/measures", get(measures::list))
+        .route("/v1/observations", post(measures::observe))
+        .route("/v1/feedback", post(measures::feedback))
         .route("/livez", get(probes::livez))
         .route("/readyz", get(probes::readyz))
         .route("/health", get(probes::health))

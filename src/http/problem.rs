@@ -11,7 +11,7 @@ use axum::response::{IntoResponse, Response};
 use serde::ser::{Serialize, SerializeMap, Serializer};
 use serde_json::{Value, json};
 
-use crate::engine::Refusal;
+use crate::engine::{BadItem, Refusal};
 use crate::telemetry::metrics;
 
 /// Where the codes are explained; a code is the last part of its type.
@@ -79,6 +79,18 @@ impl Problem {
             .with("errors", json!([{ "field": field, "detail": reason }]))
     }
 
+    /// Items of a request that is taken whole or not at all have members that cannot be.
+    pub fn bad_items(items: &[BadItem], detail: String) -> Self {
+        let errors: Vec<Value> = items
+            .iter()
+            .map(|BadItem { index, field, reason }| json!({ "index": index, "field": field, "detail": reason }))
+            .collect();
+        let title = "A field has a value that is not allowed";
+        let problem = Self::new(StatusCode::UNPROCESSABLE_ENTITY, "bad_field", title, detail);
+        let first = items.first().map(|item| (item.field.clone(), item.index)).unwrap_or_default();
+        problem.with("field", first.0).with("index", first.1).with("errors", errors)
+    }
+
     /// More bytes than allowed.
     pub fn too_large(code: &'static str, detail: impl Into<String>) -> Self {
         Self::new(StatusCode::PAYLOAD_TOO_LARGE, code, "The request is too large", detail)
@@ -118,6 +130,7 @@ impl From<Refusal> for Problem {
                     .with("job_type", name)
             }
             Refusal::BadField { field, reason } => Self::bad_field(field, &reason),
+            Refusal::BadItems(items) => Self::bad_items(&items, detail),
             Refusal::TooLarge { max, .. } => Self::too_large("payload_too_large", detail).with("bytes_max", max),
             Refusal::Conflict { id, .. } => {
                 let title = "The id or idempotency key belongs to another submit";
@@ -267,6 +280,7 @@ mod tests {
             (Refusal::Malformed("x".into()), 400, "malformed"),
             (Refusal::UnknownType { name: "x".into(), known: "y".into() }, 422, "unknown_type"),
             (Refusal::BadField { field: "id", reason: "is empty".into() }, 422, "bad_field"),
+            (Refusal::BadItems(vec![BadItem { index: 1, field: "hit".into(), reason: "x".into() }]), 422, "bad_field"),
             (Refusal::TooLarge { what: "payload", bytes: 2, max: 1 }, 413, "payload_too_large"),
             (Refusal::Conflict { key: "k".into(), id: id() }, 409, "idempotency_conflict"),
             (Refusal::NotFound { what: "job", name: "x".into(), known: None }, 404, "not_found"),

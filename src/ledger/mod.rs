@@ -17,6 +17,7 @@ pub mod postgres;
 mod row;
 mod settle;
 pub mod sqlite;
+mod tally;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -28,6 +29,7 @@ use crate::job::{
 use crate::mutant::mutant;
 
 pub use migrations::MigrationStatus;
+pub use tally::{Outlived, Tally};
 
 /// Work for one transaction. Either side may be empty.
 #[derive(Debug, Default)]
@@ -491,6 +493,17 @@ pub trait Ledger: Send + Sync + std::fmt::Debug {
 
     /// Drops a bounded part of what retention no longer covers.
     async fn retain(&self, retention: Retention, now: Timestamp) -> Result<Dropped>;
+
+    /// Adds to tallies. A node numbers its additions upwards; one whose number (or a higher one) it has added before
+    /// changes nothing, so that repeating an addition whose answer was lost is harmless. None of `tallies` repeats
+    /// another's measure, label and minute.
+    async fn add_tallies(&self, node: &NodeId, number: i64, tallies: &[Tally]) -> Result<()>;
+
+    /// All tallies from minute `since` on.
+    async fn tallies(&self, since: i64) -> Result<Vec<Tally>>;
+
+    /// Drops tallies that are of no use any more; answers how many.
+    async fn drop_tallies(&self, outlived: &[Outlived]) -> Result<u64>;
 
     /// Notes that `node` is alive and hears of the others. `lapse_ms` says after how long a silent node
     /// counts as gone.

@@ -13,7 +13,7 @@ use sqlx::postgres::PgRow;
 use sqlx::sqlite::SqliteRow;
 
 use super::accept::{Holder, Present};
-use super::{Heard, Identity, JobFilter, LiveEntry, Node, Pause, Scope, Setting, Sizes, Verdict};
+use super::{Heard, Identity, JobFilter, LiveEntry, Node, Pause, Scope, Setting, Sizes, Tally, Verdict};
 use crate::clock::Timestamp;
 use crate::job::{
     Attempt, Counters, Failure, Fence, Fingerprint, Job, JobId, Labels, NewJob, NodeId, Priority, QueueName, Rest, Seq,
@@ -38,6 +38,8 @@ pub(super) trait Cells {
     fn int(&self, column: &str) -> sqlx::Result<i64>;
     /// A number or null.
     fn maybe_int(&self, column: &str) -> sqlx::Result<Option<i64>>;
+    /// A number with a fraction.
+    fn real(&self, column: &str) -> sqlx::Result<f64>;
     /// A truth value.
     fn flag(&self, column: &str) -> sqlx::Result<bool>;
     /// A text.
@@ -58,6 +60,9 @@ macro_rules! cells {
                 self.try_get_unchecked(column)
             }
             fn maybe_int(&self, column: &str) -> sqlx::Result<Option<i64>> {
+                self.try_get_unchecked(column)
+            }
+            fn real(&self, column: &str) -> sqlx::Result<f64> {
                 self.try_get_unchecked(column)
             }
             fn flag(&self, column: &str) -> sqlx::Result<bool> {
@@ -171,6 +176,17 @@ pub(super) fn setting(row: &impl Cells) -> sqlx::Result<Setting> {
         by: row.text("by_whom")?.to_owned(),
         since: Timestamp(row.int("since")?),
         until: row.maybe_int("until")?.map(Timestamp),
+    })
+}
+
+/// A tally.
+pub(super) fn tally(row: &impl Cells) -> sqlx::Result<Tally> {
+    Ok(Tally {
+        measure: row.text("measure")?.to_owned(),
+        label: row.text("label")?.to_owned(),
+        minute: row.int("minute")?,
+        count: u64::try_from(row.int("count")?).map_err(odd)?,
+        total: row.real("total")?,
     })
 }
 

@@ -6,6 +6,7 @@ pub mod budget;
 pub mod catalog;
 pub mod gate;
 pub mod health;
+pub mod measures;
 pub mod order;
 pub mod pressure;
 pub mod retry;

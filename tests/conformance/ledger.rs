@@ -11,6 +11,7 @@ mod orders;
 mod settling;
 pub(crate) mod shared;
 mod speed;
+mod tallies;
 
 use std::sync::Arc;
 

@@ -41,6 +41,7 @@ mod handlers;
 mod health;
 mod idempotency;
 mod life;
+mod measures;
 mod overload;
 mod pools;
 mod recovery;

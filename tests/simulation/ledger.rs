@@ -7,7 +7,7 @@ use ganger::clock::Timestamp;
 use ganger::job::{Fence, Job, JobId, NewJob, NodeId, Seq, TypeName};
 use ganger::ledger::{
     Batch, BatchAnswer, Confirm, Confirmed, Dropped, Heard, Identity, JobFilter, Ledger, LedgerError, LiveEntry, Node,
-    Order, Ordered, Pause, Result, Retention, Scope, Setting, Settled, Sizes, Verdict,
+    Order, Ordered, Outlived, Pause, Result, Retention, Scope, Setting, Settled, Sizes, Tally, Verdict,
 };
 
 use crate::site::{Cut, Site};
@@ -164,6 +164,21 @@ impl Ledger for SiteLedger {
 
     async fn retain(&self, retention: Retention, now: Timestamp) -> Result<Dropped> {
         self.call("ledger.retain", move |model| async move { model.retain(retention, now).await }).await
+    }
+
+    async fn add_tallies(&self, node: &NodeId, number: i64, tallies: &[Tally]) -> Result<()> {
+        let (node, tallies) = (node.clone(), tallies.to_vec());
+        let effect = move |model: ModelLedger| async move { model.add_tallies(&node, number, &tallies).await };
+        self.call("ledger.add_tallies", effect).await
+    }
+
+    async fn tallies(&self, since: i64) -> Result<Vec<Tally>> {
+        self.call("ledger.tallies", move |model| async move { model.tallies(since).await }).await
+    }
+
+    async fn drop_tallies(&self, outlived: &[Outlived]) -> Result<u64> {
+        let outlived = outlived.to_vec();
+        self.call("ledger.drop_tallies", move |model| async move { model.drop_tallies(&outlived).await }).await
     }
 
     async fn heartbeat(&self, node: &Node, lapse_ms: i64) -> Result<Heard> {

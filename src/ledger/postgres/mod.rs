@@ -9,6 +9,7 @@ mod connections;
 mod orders;
 mod retain;
 mod settle;
+mod tallies;
 
 use std::collections::HashMap;
 use std::future::Future;
@@ -27,8 +28,8 @@ use super::migrations::{self, Known, MigrationStatus};
 use super::row::{self, Cells, PageTerms};
 use super::{
     Batch, BatchAnswer, Confirm, Confirmed, Dropped, Heard, Identity, JobFilter, Ledger, LedgerError, LiveEntry, Node,
-    Order, Ordered, Pause, Result, Retention, Scope, Setting, Sizes, accept as accepting, order as ordering,
-    settle as settling,
+    Order, Ordered, Outlived, Pause, Result, Retention, Scope, Setting, Sizes, Tally, accept as accepting,
+    order as ordering, settle as settling,
 };
 use crate::clock::Timestamp;
 use crate::job::{Fence, Job, JobId, NewJob, NodeId, Seq, TypeName};
@@ -36,6 +37,7 @@ use crate::job::{Fence, Job, JobId, NewJob, NodeId, Seq, TypeName};
 const MIGRATIONS: Known = &[
     (1, "ledger", include_str!("../../../migrations/postgres/0001_ledger.sql")),
     (2, "settings", include_str!("../../../migrations/postgres/0002_settings.sql")),
+    (3, "tallies", include_str!("../../../migrations/postgres/0003_tallies.sql")),
 ];
 
 /// How long migrations may take: they may rewrite tables, but must not hang on a lock for ever.
@@ -378,6 +380,18 @@ impl Ledger for PostgresLedger {
 
     async fn retain(&self, retention: Retention, now: Timestamp) -> Result<Dropped> {
         retain::pass(self, retention, now).await
+    }
+
+    async fn add_tallies(&self, node: &NodeId, number: i64, tallies: &[Tally]) -> Result<()> {
+        tallies::add(self, node, number, tallies).await
+    }
+
+    async fn tallies(&self, since: i64) -> Result<Vec<Tally>> {
+        self.rows(sqlx::query(include_str!("sql/tallies.sql")).bind(since), row::tally).await
+    }
+
+    async fn drop_tallies(&self, outlived: &[Outlived]) -> Result<u64> {
+        tallies::drop_outlived(self, outlived).await
     }
 
     async fn heartbeat(&self, node: &Node, lapse_ms: i64) -> Result<Heard> {

@@ -8,6 +8,7 @@ mod orders;
 mod repeated;
 mod retain;
 mod settle;
+mod tallies;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -27,7 +28,7 @@ use super::migrations::{self, Known, MigrationStatus};
 use super::row::{self, Cells, PageTerms};
 use super::{
     Batch, BatchAnswer, Confirm, Confirmed, Dropped, Heard, Identity, JobFilter, Ledger, LiveEntry, Node, Order,
-    Ordered, Pause, Result, Retention, Scope, Setting, Sizes, accept as accepting, order as ordering,
+    Ordered, Outlived, Pause, Result, Retention, Scope, Setting, Sizes, Tally, accept as accepting, order as ordering,
     settle as settling,
 };
 use crate::clock::{Clock, Timestamp};
@@ -36,6 +37,7 @@ use crate::job::{Fence, Job, JobId, NewJob, NodeId, Seq, TypeName};
 const MIGRATIONS: Known = &[
     (1, "ledger", include_str!("../../../migrations/sqlite/0001_ledger.sql")),
     (2, "settings", include_str!("../../../migrations/sqlite/0002_settings.sql")),
+    (3, "tallies", include_str!("../../../migrations/sqlite/0003_tallies.sql")),
 ];
 
 /// Takes the write lock at once: a transaction that reads first and writes later fails without
@@ -386,6 +388,18 @@ impl Ledger for SqliteLedger {
 
     async fn retain(&self, retention: Retention, now: Timestamp) -> Result<Dropped> {
         retain::pass(self, retention, now).await
+    }
+
+    async fn add_tallies(&self, node: &NodeId, number: i64, tallies: &[Tally]) -> Result<()> {
+        tallies::add(self, node, number, tallies).await
+    }
+
+    async fn tallies(&self, since: i64) -> Result<Vec<Tally>> {
+        self.rows(sqlx::query(include_str!("sql/tallies.sql")).bind(since), row::tally).await
+    }
+
+    async fn drop_tallies(&self, outlived: &[Outlived]) -> Result<u64> {
+        tallies::drop_outlived(self, outlived).await
     }
 
     async fn heartbeat(&self, node: &Node, lapse_ms: i64) -> Result<Heard> {

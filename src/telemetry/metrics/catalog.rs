@@ -69,6 +69,63 @@ pub const CATALOG: &[Metric] = &[
         "",
         "Milliseconds that 95 % of the last 5 minutes' runs stayed below; absent without any",
     ),
+    // Business measures: means of windows over all nodes.
+    metric(
+        "test_execution_success_rate",
+        Kind::Gauge,
+        "environment",
+        "Share of the last 5 minutes' finished tests that succeeded, 0 to 1; absent without any",
+    ),
+    metric(
+        "element_healing_success_rate",
+        Kind::Gauge,
+        "strategy",
+        "Share of the last 5 minutes' healings that healed, 0 to 1; absent without any",
+    ),
+    metric("healing_success_rate_24h", Kind::Gauge, "", "The same of the last 24 hours, over all strategies"),
+    metric("heal_success_rate", Kind::Gauge, "", "The same of the last 5 minutes, over all strategies"),
+    metric(
+        "heal_confidence",
+        Kind::Gauge,
+        "",
+        "Mean confidence of the last 5 minutes' healings that told one, 0 to 1; absent without any",
+    ),
+    metric(
+        "manual_review_rate",
+        Kind::Gauge,
+        "",
+        "Share of the last 5 minutes' finished healing jobs that went to manual review, 0 to 1; absent without any",
+    ),
+    metric(
+        "user_satisfaction_score",
+        Kind::Gauge,
+        "feature",
+        "Mean score of the last 24 hours' feedback, 1 (bad) to 5 (good); absent without any",
+    ),
+    metric(
+        "element_repository_hit_rate",
+        Kind::Gauge,
+        "cache_level",
+        "Share of the last 5 minutes' cache lookups that hit, 0 to 1; absent without any",
+    ),
+    metric(
+        "policy_evaluation_duration_ms",
+        Kind::Histogram,
+        "policy",
+        "Milliseconds that an evaluation of a policy took, as observed on this node since its start",
+    ),
+    metric(
+        "ganger_observations_total",
+        Kind::Counter,
+        "kind",
+        "Observations counted on this node: cache_lookup, policy_evaluation, healing, feedback",
+    ),
+    metric(
+        "ganger_observations_refused_total",
+        Kind::Counter,
+        "reason",
+        "Observations of handlers not counted: not_an_object, unknown_kind, unknown_member, bad_member, too_many, no_room",
+    ),
     // Admission.
     metric(
         "ganger_admissions_total",

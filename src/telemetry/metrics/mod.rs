@@ -6,6 +6,7 @@
 
 mod catalog;
 mod classes;
+mod measures;
 
 use metrics::{Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
 use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
@@ -17,6 +18,7 @@ use crate::policy::shedding::Rule;
 
 pub use catalog::{CATALOG, Kind, Metric};
 pub use classes::ErrorClasses;
+pub use measures::{measured, observations_refused, observed, policy_evaluated};
 
 /// Bucket edges of waits and runs in seconds: fine where a queue is quick, and exactly at the SLAs.
 const SECONDS: &[f64] = &[
@@ -39,6 +41,7 @@ pub fn install() -> Result<PrometheusHandle, BuildError> {
         .set_buckets_for_metric(Matcher::Suffix("_batch_rows".into()), ROWS)?
         .set_buckets_for_metric(Matcher::Suffix("_wait_seconds".into()), SECONDS)?
         .set_buckets_for_metric(Matcher::Suffix("_run_seconds".into()), SECONDS)?
+        .set_buckets_for_metric(Matcher::Full("policy_evaluation_duration_ms".into()), measures::EVALUATION_MS)?
         .build_recorder();
     let handle = recorder.handle();
     let _already_installed = metrics::set_global_recorder(recorder);
@@ -104,6 +107,7 @@ pub fn start_at_zero(catalog: &Catalog) {
             finished(known.queue.as_str(), known.name.as_str(), outcome, 0);
         }
     }
+    measures::start_at_zero();
     counter!("ganger_broker_rebuilds_total").absolute(0);
     for kind in ["outage", "missing", "ghost", "misplaced", "pause", "lease"] {
         counter!("ganger_broker_repairs_total", "kind" => kind).absolute(0);

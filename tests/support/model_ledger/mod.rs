@@ -15,7 +15,7 @@ use ganger::clock::{Clock, Timestamp};
 use ganger::job::{Fence, Fingerprint, Job, JobId, NewJob, NodeId, Seq, TypeName};
 use ganger::ledger::{
     Batch, BatchAnswer, Confirm, Confirmed, Dropped, Heard, Identity, JobFilter, Ledger, LiveEntry, Node, Order,
-    Ordered, Pause, Result, Retention, Scope, Setting, Sizes,
+    Ordered, Outlived, Pause, Result, Retention, Scope, Setting, Sizes, Tally,
 };
 
 /// One row, live or at rest.
@@ -43,6 +43,10 @@ pub struct Store {
     pub pauses: BTreeMap<Scope, Pause>,
     /// By kind and name.
     pub settings: BTreeMap<(String, String), Setting>,
+    /// By minute, measure and label.
+    pub tallies: BTreeMap<(i64, String, String), Tally>,
+    /// The last number under which each node added to them.
+    pub additions: BTreeMap<NodeId, i64>,
     pub nodes: BTreeMap<NodeId, Node>,
     pub terms: BTreeMap<String, (NodeId, i64)>,
     pub last_seq: Seq,
@@ -165,6 +169,19 @@ impl Ledger for ModelLedger {
 
     async fn retain(&self, retention: Retention, now: Timestamp) -> Result<Dropped> {
         Ok(self.store().retain(retention, now))
+    }
+
+    async fn add_tallies(&self, node: &NodeId, number: i64, tallies: &[Tally]) -> Result<()> {
+        self.store().add_tallies(node, number, tallies);
+        Ok(())
+    }
+
+    async fn tallies(&self, since: i64) -> Result<Vec<Tally>> {
+        Ok(self.store().tallies.values().filter(|tally| tally.minute >= since).cloned().collect())
+    }
+
+    async fn drop_tallies(&self, outlived: &[Outlived]) -> Result<u64> {
+        Ok(self.store().drop_tallies(outlived))
     }
 
     async fn heartbeat(&self, node: &Node, lapse_ms: i64) -> Result<Heard> {
