@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ganger::engine::Refusal;
-use ganger::handler::{Envelope, Ran};
+use ganger::handler::{Envelope, Ran, SharedHandler};
 use ganger::job::State;
 use ganger::ledger::Tally;
 use serde_json::{Value, json};
@@ -74,47 +74,78 @@ async fn an_addition_whose_answer_was_lost_counts_once() {
 async fn observations_beyond_what_can_be_held_are_refused_whole() {
     let site = idle("measures-full").await;
     site.ledger.cut(true);
-    let answers = loop {
-        // A new minute and new labels each time: nothing adds up.
-        let many: Vec<Value> =
-            (0..19).map(|at| json!({"kind": "feedback", "feature": format!("f{at}"), "score": 4})).collect();
+    let answer = loop {
+        // A new minute each time, so nothing adds up; two kinds, each with as many labels as there is room for.
+        let many: Vec<Value> = (0..19)
+            .flat_map(|at| {
+                let label = format!("l{at}");
+                let feedback = json!({"kind": "feedback", "feature": label, "score": 4});
+                [feedback, json!({"kind": "healing", "strategy": label, "healed": true})]
+            })
+            .collect();
         match site.engine.observe(&many) {
-            Ok(19) => tokio::time::sleep(Duration::from_secs(60)).await,
+            Ok(38) => tokio::time::sleep(Duration::from_secs(60)).await,
             answer => break answer,
         }
     };
-    assert!(matches!(answers, Err(Refusal::LedgerUnavailable { unknown: false, .. })), "{answers:?}");
+    assert!(matches!(answer, Err(Refusal::LedgerUnavailable { unknown: false, .. })), "{answer:?}");
     let held = site.engine.unkept_measures();
-    assert!((9_900..=10_000).contains(&held), "{held}");
+    // An addition that is under way, and what waits behind it.
+    assert!((9_900..=10_100).contains(&held), "{held}");
     site.ledger.cut(false);
     site.until("the ledger has them", |site| site.engine.unkept_measures() == 0).await;
     assert_eq!(site.ledger.model.store().tallies.len(), held);
     site.stop().await;
 }
 
-#[tokio::test(start_paused = true)]
-async fn a_result_that_is_refused_observes_nothing() {
-    let gate = Arc::new(Notify::new());
-    let waits = gate.clone();
-    let handler = does(move |invocation| {
-        let gate = waits.clone();
+/// A handler that observes a hit; for payloads that say so, not before the gate lets it, and whatever it is told.
+fn gated(gate: &Arc<Notify>) -> SharedHandler {
+    let gate = gate.clone();
+    does(move |invocation| {
+        let gate = gate.clone();
         async move {
             if &invocation.payload[..] == b"\"late\"" {
-                // It does not listen to the word to stop.
                 gate.notified().await;
             }
             observing(vec![lookup(true)])
         }
-    });
-    let site = Site::start(Parts::new("measures-stale", 1), handler).await;
-    let late = site.submit(vec![json!("late")]).await.remove(0);
+    })
+}
+
+async fn one_runs(site: &Site) {
     site.until("it runs", |site| site.engine.workers().iter().any(|worker| worker.job.is_some())).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_result_that_is_refused_observes_nothing() {
+    let gate = Arc::new(Notify::new());
+    let site = Site::start(Parts::new("measures-stale", 1), gated(&gate)).await;
+    let late = site.submit(vec![json!("late")]).await.remove(0);
+    one_runs(&site).await;
     assert_eq!(site.engine.cancel(&late).await.unwrap().state, State::Cancelled);
     gate.notify_one();
     let next = site.submit(vec![json!("prompt")]).await.remove(0);
     assert_eq!(site.at_rest(&next).await.state, State::Succeeded);
-    site.until("one counts", |site| hit_rate(site).1 > 0).await;
     // The only worker has concluded the late run before it took the next one.
     assert_eq!(hit_rate(&site), (Some(1.0), 1));
+    site.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_outcome_whose_commit_is_repeated_observes_once() {
+    let gate = Arc::new(Notify::new());
+    let site = Site::start(Parts::new("measures-repeat", 1), gated(&gate)).await;
+    let id = site.submit(vec![json!("late")]).await.remove(0);
+    one_runs(&site).await;
+    site.ledger.mute(true);
+    gate.notify_one();
+    site.until("the outcome is in the ledger", |site| !site.ledger.model.store().finished.is_empty()).await;
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    assert_eq!(hit_rate(&site), (None, 0), "nobody knows yet that it is recorded");
+    site.ledger.mute(false);
+    assert_eq!(site.at_rest(&id).await.state, State::Succeeded);
+    site.until("it counts", |site| hit_rate(site).1 > 0).await;
+    site.until("the ledger has it", |site| site.engine.unkept_measures() == 0).await;
+    assert_eq!((hit_rate(&site), kept(&site)), ((Some(1.0), 1), (1, 1.0)));
     site.stop().await;
 }
