@@ -55,8 +55,8 @@ impl<'a> From<&'a Measured> for MeasureBody<'a> {
 pub(super) async fn list(State(api): State<Api>, uri: Uri) -> Answer {
     params::none(uri.query())?;
     let measured = api.engine.measured();
-    let measures: Vec<MeasureBody<'_>> = measured.iter().map(MeasureBody::from).collect();
-    Ok(answer::ok(&json!({ "measures": measures, "unkept": api.engine.unkept_measures() })))
+    let bodies: Vec<MeasureBody<'_>> = measured.iter().map(MeasureBody::from).collect();
+    Ok(answer::ok(&json!({ "measures": bodies, "unkept": api.engine.unkept_measures() })))
 }
 
 /// `POST /v1/observations`

@@ -159,6 +159,7 @@ pub(super) async fn front_page(State(api): State<Api>) -> Response {
          GET  /v1/pools /v1/workers /v1/breakers /v1/shedding\n\
          GET  /v1/workers      workers of all nodes\n\
          GET  /v1/shedding     load shedding\n\
+         GET  /v1/measures     business measures; POST /v1/observations, /v1/feedback\n\
          GET  /health /readyz /livez /metrics\n",
         api.version
     )
