@@ -95,7 +95,9 @@ fn sums_are_taken_out_piece_by_piece_and_none_twice() {
     while !book.is_empty() {
         let taken = book.take(4);
         sizes.push(taken.len());
-        taken.into_iter().for_each(|(key, sum)| back.add(key, sum));
+        for (key, sum) in taken {
+            back.add(key, sum);
+        }
     }
     assert_eq!(sizes, [4, 4, 2]);
     assert_eq!(back, whole);
@@ -117,7 +119,9 @@ proptest! {
             }
         }
         let mut views = [Book::default(), Book::default()];
-        views.iter_mut().for_each(|view| view.add_since(0, &ledger));
+        for view in &mut views {
+            view.add_since(0, &ledger);
+        }
         let now = at(107);
         let told = views.map(|view| shown(&view, "element_repository_hit_rate", now));
         prop_assert_eq!(&told[0], &told[1]);
