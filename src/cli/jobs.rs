@@ -12,7 +12,7 @@ use super::client::{Call, Client, ClientArgs, Reply, segment};
 use super::failure::{DONE, Failure, Outcome};
 use super::output::{self, Format, printable};
 use super::stuck;
-use super::submit::{label, read_payload};
+use super::submit::{label, read_json};
 use super::waiting::JobBody;
 
 /// The flags of `jobs`.
@@ -121,7 +121,7 @@ impl Args {
             Action::Cancel { id } => order(&client, &path(&id, "/cancel"), Bytes::from_static(b"{}"), json).await,
             Action::Replay { id, payload } => {
                 let body = match payload {
-                    Some(payload) => json!({ "payload": read_payload(&payload)? }).to_string(),
+                    Some(payload) => json!({ "payload": read_json("--payload", &payload)? }).to_string(),
                     None => "{}".to_owned(),
                 };
                 order(&client, &path(&id, "/replay"), body.into(), json).await

@@ -17,6 +17,7 @@ mod ndjson;
 mod output;
 mod pools;
 mod queues;
+mod reviews;
 mod serve;
 mod shedding;
 mod stuck;
@@ -63,6 +64,8 @@ enum Command {
     Workers(workers::Args),
     /// List, trip and reset circuit breakers.
     Breakers(breakers::Args),
+    /// List, show, approve, reject, edit and replay what waits for a person.
+    Reviews(reviews::Args),
     /// Show load shedding, and override its rules.
     Shedding(shedding::Args),
     /// Ask a node whether it is healthy; for container checks.
@@ -118,6 +121,7 @@ async fn run(command: Command) -> i32 {
         Command::Pools(args) => args.run().await,
         Command::Workers(args) => args.run().await,
         Command::Breakers(args) => args.run().await,
+        Command::Reviews(args) => args.run().await,
         Command::Shedding(args) => args.run().await,
         Command::Health(args) => args.run().await,
         Command::Bench(args) => Box::pin(args.run()).await,
@@ -161,6 +165,13 @@ mod tests {
             "queues drain plan --wait 5m --reason deploy",
             "queues purge plan --yes",
             "types pause x --by me",
+            "reviews list --type element_healing --reason requested --all -o json",
+            "reviews list --decided any --newest",
+            "reviews approve x --note ok --by me",
+            "reviews approve x --result null",
+            "reviews reject x --note no",
+            "reviews edit x --proposal @p.json",
+            "reviews replay x --payload {}",
             "shedding show -o json",
             "shedding set auto",
             "shedding set 3 --by me",
@@ -189,6 +200,8 @@ mod tests {
             "submit --ndjson a --payload {}",
             "submit noop --delay 30s --run-at x",
             "jobs show",
+            "reviews edit x --note no",
+            "reviews approve x --proposal 1",
             "shedding set 6",
             "pools scale exec-workers",
         ] {

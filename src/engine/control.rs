@@ -11,10 +11,12 @@ use serde_json::Value;
 use tokio::time::Instant;
 
 use crate::broker::{Removed, Which};
+use crate::job::review::Verdict;
 use crate::job::{AskedFor, Job, JobId, NewJob, QueueName, Seq, State, fingerprint};
 use crate::ledger::{LiveEntry, Order, Ordered, Pause, Scope};
 use crate::mutant::mutant;
 use crate::policy::order;
+use crate::telemetry::metrics;
 
 use super::core::Core;
 use super::views::{Drained, JobView};
@@ -61,7 +63,7 @@ pub(super) async fn cancel(core: &Core, id: &JobId) -> Result<JobView> {
     }
     let order = Order::Rest { id: id.clone(), seq: Some(job.seq), state: State::Cancelled, error: None };
     match carry_out(core, order).await {
-        Ok(Ordered::Done { .. }) => {}
+        Ok(Ordered::Done { .. } | Ordered::Decided { .. }) => {}
         Ok(Ordered::Unknown) => return Err(unknown_job(id)),
         Ok(Ordered::WrongState(state)) => return Err(Refusal::WrongState { id: id.clone(), state, allowed: ALLOWED }),
         Err(refusal) => {
@@ -81,23 +83,26 @@ fn rested(core: &Core, queue: &QueueName, job_type: &str, state: State, ids: &[J
         core.running.stop_job(id);
     }
     core.waiters.wake(ids.iter());
-    crate::telemetry::metrics::finished(queue.as_str(), job_type, state.name(), ids.len() as u64);
+    metrics::finished(queue.as_str(), job_type, state.name(), ids.len() as u64);
 }
 
 /// Starts a new life of a job at rest that did not succeed.
-pub(super) async fn retry(core: &Core, id: &JobId) -> Result<JobView> {
+pub(super) async fn retry(core: &Core, id: &JobId, by: &str) -> Result<JobView> {
     let job = row(core, id).await?;
     let catalog = core.catalog();
     let now = core.clock.now();
     let score =
         catalog.queues.get(&job.spec.queue).map_or(now.millis(), |queue| order::score(queue, job.spec.priority, now));
-    match carry_out(core, Order::Revive { id: id.clone(), score }).await? {
+    match carry_out(core, Order::Revive { id: id.clone(), score, by: by.to_owned() }).await? {
         Ordered::Done { seq } => {
-            tracing::info!(job.id = %id, "Job {id} starts a new life by an operator's retry");
+            tracing::info!(job.id = %id, by, "Job {id} starts a new life by an operator's retry");
+            if job.rest.is_some_and(|rest| rest.state == State::InReview) {
+                metrics::review_decided(Verdict::Retried.name());
+            }
             pusher::push_again(core, seq).await;
         }
         Ordered::Unknown => return Err(unknown_job(id)),
-        Ordered::WrongState(_) => {
+        _ => {
             let state = queries::job(core, id).await?.state;
             let allowed = "only a failed, cancelled or expired job, or one in review, can be retried";
             return Err(Refusal::WrongState { id: id.clone(), state, allowed });
@@ -147,7 +152,7 @@ pub(super) async fn delete(core: &Core, id: &JobId) -> Result<()> {
     match carry_out(core, Order::Delete { id: id.clone() }).await? {
         Ordered::Done { .. } => tracing::info!(job.id = %id, "Deleted job {id} with its keys"),
         Ordered::Unknown => return Err(unknown_job(id)),
-        Ordered::WrongState(_) => {
+        _ => {
             let state = queries::job(core, id).await?.state;
             let allowed = "only a job at rest can be deleted; cancel it first";
             return Err(Refusal::WrongState { id: id.clone(), state, allowed });

@@ -27,6 +27,7 @@ mod rebuild;
 mod refusal;
 mod report;
 mod retention;
+mod reviews;
 mod roster;
 mod running;
 mod scaling;
@@ -59,8 +60,8 @@ use crate::broker::Broker;
 use crate::chance::Chance;
 use crate::clock::Clock;
 use crate::host::Host;
-use crate::job::{JobId, JobIds, PoolName, QueueName, Seq};
-use crate::ledger::{JobFilter, Ledger, Scope};
+use crate::job::{JobId, JobIds, PoolName, QueueName, Review, Seq};
+use crate::ledger::{JobFilter, Ledger, ReviewFilter, ReviewOrder, Scope};
 use crate::policy::catalog::Catalog;
 use crate::policy::shedding::Mode;
 use crate::policy::why::Explanation;
@@ -73,13 +74,14 @@ pub use admission::TIMEOUT_MS_MAX;
 pub use core::{EngineParams, Setup};
 pub use health::HealthView;
 pub use refusal::Refusal;
+pub use reviews::{Edits, Reviewer};
 pub use scaling::{PoolOnNode, PoolView, ProposalView, Scale};
 pub use shedding::{NodeShedding, QueueShedding, RuleShedding, SheddingView};
 pub use stuck::StuckRules;
 pub use submit::Submit;
 pub use views::{
-    BreakerView, Drained, Fate, JobPage, JobView, QueueView, Readiness, StuckJob, StuckKind, StuckQueue, StuckView,
-    Submitted, TypeView,
+    BreakerView, Drained, Fate, JobPage, JobView, QueueView, Readiness, ReviewPage, StuckJob, StuckKind, StuckQueue,
+    StuckView, Submitted, TypeView,
 };
 pub use workers::{Ordered, WorkerOrder, WorkerState, WorkerView};
 
@@ -330,8 +332,8 @@ impl Engine {
     }
 
     /// Starts a new life of a job at rest that did not succeed.
-    pub async fn retry(&self, id: &JobId) -> Result<JobView> {
-        control::retry(&self.core, id).await
+    pub async fn retry(&self, id: &JobId, by: &str) -> Result<JobView> {
+        control::retry(&self.core, id, by).await
     }
 
     /// Submits a linked new job with the payload of `id`, or another one.
@@ -342,6 +344,38 @@ impl Engine {
     /// Forgets a job at rest with its id and keys.
     pub async fn delete(&self, id: &JobId) -> Result<()> {
         control::delete(&self.core, id).await
+    }
+
+    /// A page of reviews beyond the number `from`.
+    pub async fn reviews(
+        &self,
+        filter: &ReviewFilter,
+        order: ReviewOrder,
+        from: Option<i64>,
+        limit: u32,
+    ) -> Result<ReviewPage> {
+        reviews::list(&self.core, filter, order, from, limit).await
+    }
+
+    /// The latest review of a job, and the job.
+    pub async fn review(&self, id: &JobId) -> Result<(Review, JobView)> {
+        reviews::show(&self.core, id).await
+    }
+
+    /// The latest reviews of a job, newest first: one for each life that came to review.
+    pub async fn reviews_of(&self, id: &JobId) -> Result<Vec<Review>> {
+        Ok(self.core.ledger.reviews_of(id).await?)
+    }
+
+    /// Takes the proposal of a job in review, with or without edits: the job succeeds, and the jobs that wait for
+    /// this are accepted with it.
+    pub async fn approve(&self, id: &JobId, edits: Edits, reviewer: Reviewer) -> Result<JobView> {
+        reviews::approve(&self.core, id, edits, reviewer).await
+    }
+
+    /// Refuses it: the job fails.
+    pub async fn reject(&self, id: &JobId, reviewer: Reviewer) -> Result<JobView> {
+        reviews::reject(&self.core, id, reviewer).await
     }
 
     /// A job, and why it does not run now.

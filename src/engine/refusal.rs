@@ -1,6 +1,7 @@
 //! Why the engine says no. Nothing that is refused is ever half done.
 
 use crate::broker::BrokerError;
+use crate::job::review::Decision;
 use crate::job::{JobId, QueueName, State};
 use crate::ledger::LedgerError;
 
@@ -73,6 +74,15 @@ pub enum Refusal {
         state: State,
         /// What is allowed when.
         allowed: &'static str,
+    },
+    /// Somebody has decided on it already.
+    #[error("the review of job {id} was {} by {} at {}{}", .decision.verdict.name(), .decision.by, .decision.at,
+        if .decision.note.is_empty() { String::new() } else { format!(": {}", .decision.note) })]
+    Decided {
+        /// The job.
+        id: JobId,
+        /// Who decided what, when and why.
+        decision: Box<Decision>,
     },
     /// The ledger did not answer.
     #[error("{reason}{}", if *.unknown { "; whether the job was accepted is unknown, and repeating the submit with this id or key is safe" } else { "" })]

@@ -9,7 +9,9 @@ use bytes::Bytes;
 use crate::broker::Release;
 use crate::clock::Timestamp;
 use crate::handler::{Envelope, Ran};
-use crate::job::{Attempt, Counters, Event, Failure, Fence, Job, NewJob, State, WorkerName, next};
+use crate::job::{
+    Attempt, Counters, Event, Failure, Fence, Job, NewJob, ReviewContent, ReviewReason, State, WorkerName, next,
+};
 use crate::ledger::{Settled, Settlement, Verdict};
 use crate::mutant::mutant;
 use crate::policy::verdict::{Decision, Ending as Told, decide};
@@ -19,6 +21,7 @@ use super::admission;
 use super::breakers;
 use super::committer::Ticket;
 use super::core::Core;
+use super::reviews;
 use super::running::{Run, StopReason};
 use super::settler::Ending;
 use super::shedding::Ended;
@@ -114,9 +117,11 @@ impl Core {
     }
 
     /// Records that a claimed job comes to rest without a run: poison, or too late.
-    pub(super) async fn rest_unrun(&self, run: &Arc<Run>, job: &Job, counters: Counters, state: State, why: Failure) {
+    pub(super) async fn rest_unrun(&self, run: &Arc<Run>, job: &Job, counters: Counters, unrun: Unrun) {
+        let Unrun { state, reason, why } = unrun;
         let verdict = Verdict::Rest { state, result: None, finished_at: self.clock.now() };
-        let settlement = without_run(run, job, verdict, counters, Some(why));
+        let mut settlement = without_run(run, job, verdict, counters, Some(why));
+        settlement.review = (state == State::InReview).then(|| Box::new(ReviewContent::of(reason)));
         let after = After {
             run: run.clone(),
             release: Release::Done { result: None },
@@ -175,13 +180,11 @@ impl Core {
                 let words = format!("not done within {} ms", facts.timeout_ms);
                 Judged::failure(Failure::new("timeout", words), 0)
             }
-            (_, Ran::Failed { failure, retry_after_ms, envelope }) => match envelope.review {
-                Some(review) => Judged { told: Told::Review(review.reason), result: None, children: Vec::new() },
-                None => Judged::failure(
-                    failure,
-                    envelope.retry_after_ms.or(retry_after_ms).unwrap_or(0).min(RETRY_AFTER_MS_MAX),
-                ),
-            },
+            // A failure is judged by the policy alone, whatever else the envelope wishes.
+            (_, Ran::Failed { failure, retry_after_ms, envelope }) => Judged::failure(
+                failure,
+                envelope.retry_after_ms.or(retry_after_ms).unwrap_or(0).min(RETRY_AFTER_MS_MAX),
+            ),
             (_, Ran::Returned { result, envelope }) => self.judge(run, result, *envelope),
         };
         self.record(run, job, facts, judged).await;
@@ -228,11 +231,17 @@ impl Core {
 
     /// What a reply amounts to, its envelope considered.
     fn judge(&self, run: &Run, result: Bytes, envelope: Envelope) -> Judged {
-        if let Some(review) = envelope.review {
-            return Judged { told: Told::Review(review.reason), result: Some(result), children: Vec::new() };
+        if let Some(mut review) = envelope.review {
+            let reason = std::mem::take(&mut review.reason);
+            return match reviews::content(self, &run.id, result.len(), review) {
+                Ok(content) => {
+                    Judged { result: Some(result), review: Some(content), ..Judged::told(Told::Review(reason)) }
+                }
+                Err(failure) => Judged::failure(failure, 0),
+            };
         }
-        match admission::children(self, &run.id, &envelope.enqueue) {
-            Ok(children) => Judged { told: Told::Success, result: Some(result), children },
+        match admission::children(self, &run.id, "enqueue", &envelope.enqueue) {
+            Ok(children) => Judged { result: Some(result), children, ..Judged::told(Told::Success) },
             Err(failure) => Judged::failure(failure, 0),
         }
     }
@@ -292,6 +301,7 @@ impl Core {
             error,
             keyed: run.keyed,
             children: judged.children,
+            review: judged.review.map(Box::new),
         };
         self.hand_over(Outcome {
             settlement,
@@ -313,6 +323,7 @@ fn without_run(run: &Run, job: &Job, verdict: Verdict, counters: Counters, error
         error,
         keyed: run.keyed,
         children: Vec::new(),
+        review: None,
     }
 }
 
@@ -326,16 +337,31 @@ impl After {
     }
 }
 
+/// Why a claimed job comes to rest without a run.
+pub(super) struct Unrun {
+    /// Where it comes to rest.
+    pub(super) state: State,
+    /// Why a person should look, if one should.
+    pub(super) reason: ReviewReason,
+    /// In words.
+    pub(super) why: Failure,
+}
+
 /// What a run came to, before the policy is asked.
 struct Judged {
     told: Told,
     result: Option<Bytes>,
     children: Vec<NewJob>,
+    review: Option<ReviewContent>,
 }
 
 impl Judged {
+    fn told(told: Told) -> Self {
+        Self { told, result: None, children: Vec::new(), review: None }
+    }
+
     fn failure(failure: Failure, floor_ms: u64) -> Self {
-        Self { told: Told::Failure(failure, floor_ms), result: None, children: Vec::new() }
+        Self::told(Told::Failure(failure, floor_ms))
     }
 }
 

@@ -50,6 +50,15 @@ pub struct ErrorMember {
 pub struct ReviewMember {
     /// Why a person should look.
     pub reason: String,
+    /// What would be done; a person may change it.
+    #[serde(default)]
+    pub proposal: Option<Value>,
+    /// What the proposal rests on.
+    #[serde(default)]
+    pub evidence: Option<Value>,
+    /// Jobs to accept once a person has approved, as submits.
+    #[serde(default)]
+    pub on_approve: Vec<Value>,
 }
 
 /// A measure that a handler reports; its members are checked where it is counted.
@@ -113,6 +122,19 @@ mod tests {
         assert_eq!(reply.result, &b"{\"a\":1}"[..]);
         assert_eq!(reply.envelope.error.unwrap().class, "x");
         assert_eq!(reply.envelope.retry_after_ms, Some(5));
+    }
+
+    #[test]
+    fn a_wish_for_a_review_needs_a_reason_and_may_say_more() {
+        let review = |text: &str| read_reply(text.as_bytes()).map(|reply| reply.envelope.review.unwrap());
+        let bare = review(r#"{"ganger":{"review":{"reason":"odd"}}}"#).unwrap();
+        assert_eq!((bare.proposal, bare.evidence, bare.on_approve.len()), (None, None, 0));
+        let full = review(
+            r##"{"ganger":{"review":{"reason":"odd","proposal":"#a","evidence":{"confidence":0.4},
+                "on_approve":[{"type":"warm_cache"}]}}}"##,
+        );
+        assert_eq!(full.unwrap().on_approve.len(), 1);
+        assert!(review(r#"{"ganger":{"review":{"proposal":"a"}}}"#).unwrap_err().message.contains("reason"));
     }
 
     #[test]

@@ -16,6 +16,7 @@ mod pools;
 mod probes;
 mod problem;
 mod queues;
+mod reviews;
 mod serve;
 mod shedding;
 mod submit;
@@ -108,6 +109,11 @@ pub fn router(state: ApiState) -> Router {
         .route("/v1/jobs/{id}/cancel", post(jobs::cancel))
         .route("/v1/jobs/{id}/retry", post(jobs::retry))
         .route("/v1/jobs/{id}/replay", post(jobs::replay))
+        .route("/v1/reviews", get(reviews::list))
+        .route("/v1/reviews/{id}", get(reviews::show))
+        .route("/v1/reviews/{id}/approve", post(reviews::approve))
+        .route("/v1/reviews/{id}/reject", post(reviews::reject))
+        .route("/v1/reviews/{id}/replay", post(reviews::replay))
         .route("/v1/queues", get(queues::list))
         .route("/v1/queues/{name}", get(queues::show))
         .route("/v1/queues/{name}/pause", post(queues::pause))

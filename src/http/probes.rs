@@ -156,7 +156,7 @@ pub(super) async fn front_page(State(api): State<Api>) -> Response {
          GET  /v1/jobs/ID/why  why it does not run now\n\
          GET  /v1/jobs/stuck   what is past its SLA, or stands still\n\
          GET  /v1/types        job types\n\
-         GET  /v1/pools /v1/workers /v1/breakers /v1/shedding\n\
+         GET  /v1/pools /v1/workers /v1/breakers /v1/shedding /v1/reviews\n\
          GET  /v1/workers      workers of all nodes\n\
          GET  /v1/shedding     load shedding\n\
          GET  /health /readyz /livez /metrics\n",

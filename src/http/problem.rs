@@ -134,6 +134,14 @@ impl From<Refusal> for Problem {
                     .with("id", id.as_str())
                     .with("state", state.name())
             }
+            Refusal::Decided { id, decision } => {
+                Self::new(StatusCode::CONFLICT, "already_decided", "The review is decided", detail)
+                    .with("id", id.as_str())
+                    .with("decision", decision.verdict.name())
+                    .with("by", decision.by)
+                    .with("at", decision.at.to_string())
+                    .with("note", decision.note)
+            }
             Refusal::LedgerUnavailable { unknown, id, .. } => {
                 let mut problem = Self::unavailable("ledger_unavailable", "The ledger is away", detail);
                 if let Some(id) = id {
@@ -221,10 +229,28 @@ pub(super) fn from_panic(panic: Box<dyn Any + Send + 'static>) -> Response {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::clock::Timestamp;
+    use crate::job::review::{Decision, Verdict};
     use crate::job::{JobId, QueueName, State};
 
     fn wire(problem: &Problem) -> Value {
         serde_json::to_value(problem).unwrap()
+    }
+
+    fn rejection() -> Decision {
+        let (by, note) = ("ada".to_owned(), "wrong button".to_owned());
+        Decision { verdict: Verdict::Rejected, by, note, at: Timestamp(0), proposal: None }
+    }
+
+    #[test]
+    fn a_second_decision_is_told_who_decided_and_how() {
+        let problem = Problem::from(Refusal::Decided { id: JobId::stored("a"), decision: Box::new(rejection()) });
+        assert_eq!(problem.detail, "the review of job a was rejected by ada at 1970-01-01T00:00:00.000Z: wrong button");
+        let body = wire(&problem);
+        assert_eq!(
+            (&body["decision"], &body["by"], &body["note"]),
+            (&json!("rejected"), &json!("ada"), &json!("wrong button"))
+        );
     }
 
     #[test]
@@ -272,6 +298,7 @@ mod tests {
             (Refusal::NotFound { what: "job", name: "x".into(), known: None }, 404, "not_found"),
             (Refusal::Ambiguous { what: "worker", name: "x".into(), choices: vec![] }, 409, "ambiguous_name"),
             (Refusal::WrongState { id: id(), state: State::Ready, allowed: "x" }, 409, "wrong_state"),
+            (Refusal::Decided { id: id(), decision: Box::new(rejection()) }, 409, "already_decided"),
             (Refusal::LedgerUnavailable { reason: "x".into(), unknown: false, id: None }, 503, "ledger_unavailable"),
             (Refusal::BrokerUnavailable("x".into()), 503, "broker_unavailable"),
             (Refusal::BrokerFull("x".into()), 503, "broker_full"),

@@ -268,13 +268,14 @@ fn count(row: &impl Cells, column: &str) -> sqlx::Result<u32> {
     u32::try_from(row.int(column)?).map_err(odd)
 }
 
-fn failure(row: &impl Cells) -> sqlx::Result<Option<Failure>> {
+/// An error, if there is one.
+pub(super) fn failure(row: &impl Cells) -> sqlx::Result<Option<Failure>> {
     let (class, message) = (row.maybe_text("error_class")?, row.maybe_text("error_message")?);
     Ok(class.zip(message).map(|(class, message)| Failure { class: class.to_owned(), message: message.to_owned() }))
 }
 
 /// A value that no write of this program leaves behind.
-fn odd(what: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> sqlx::Error {
+pub(super) fn odd(what: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> sqlx::Error {
     sqlx::Error::Decode(what.into())
 }
 
@@ -361,7 +362,8 @@ pub(super) fn error(failure: Option<&Failure>) -> (Option<Cow<'_, str>>, Option<
     failure.map_or((None, None), |failure| (Some(without_nul(&failure.class)), Some(without_nul(&failure.message))))
 }
 
-fn without_nul(text: &str) -> Cow<'_, str> {
+/// A text that both stores take.
+pub(super) fn without_nul(text: &str) -> Cow<'_, str> {
     if text.contains('\0') { Cow::Owned(text.replace('\0', "\u{fffd}")) } else { Cow::Borrowed(text) }
 }
 

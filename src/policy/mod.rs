@@ -1,6 +1,7 @@
 //! Decisions as arithmetic: facts, the time and a roll of the dice come in, a decision goes out.
 //! Nothing here is async, does I/O, reads a clock or draws a random number.
 
+pub mod approval;
 pub mod breaker;
 pub mod budget;
 pub mod catalog;

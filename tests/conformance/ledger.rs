@@ -8,6 +8,7 @@ mod bounds;
 mod faults;
 mod keeping;
 mod orders;
+mod reviews;
 mod settling;
 pub(crate) mod shared;
 mod speed;
@@ -165,6 +166,7 @@ impl Bench {
             error,
             keyed: job.id_given || job.idempotency_key.is_some(),
             children: Vec::new(),
+            review: None,
         }
     }
 

@@ -45,6 +45,7 @@ mod overload;
 mod pools;
 mod recovery;
 mod retries;
+mod reviews;
 mod shedding;
 mod shutdown;
 mod startup;

@@ -5,10 +5,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use async_trait::async_trait;
 use ganger::clock::Timestamp;
-use ganger::job::{Fence, Job, JobId, NewJob, NodeId, Seq, TypeName};
+use ganger::job::{Fence, Job, JobId, NewJob, NodeId, Review, Seq, TypeName};
 use ganger::ledger::{
     Batch, BatchAnswer, Confirm, Confirmed, Dropped, Heard, Identity, JobFilter, Ledger, LedgerError, LiveEntry, Node,
-    Order, Ordered, Pause, Result, Retention, Scope, Setting, Sizes,
+    Order, Ordered, Pause, Result, Retention, ReviewBacklog, ReviewFilter, ReviewOrder, Scope, Setting, Sizes,
 };
 
 use crate::support::model_ledger::ModelLedger;
@@ -65,6 +65,9 @@ pass! {
     live_entries(after: Seq, limit: u32) -> Vec<LiveEntry>;
     late_entries(job_type: &TypeName, before: Timestamp, limit: u32) -> Vec<LiveEntry>;
     order(orders: &[Order], now: Timestamp) -> Vec<Ordered>;
+    reviews(filter: &ReviewFilter, order: ReviewOrder, from: Option<i64>, limit: u32) -> Vec<Review>;
+    reviews_of(job: &JobId) -> Vec<Review>;
+    review_backlog() -> Vec<ReviewBacklog>;
     pauses() -> Vec<Pause>;
     set_pause(scope: &Scope, pause: Option<&Pause>) -> bool;
     settings() -> Vec<Setting>;

@@ -312,7 +312,7 @@ async fn a_retry_after_a_cancel_is_not_touched_by_the_slow_first_run() {
     let id = send(&engine, submit(None, &["ok:20000", "ok:100"], true)).await.unwrap().id;
     started(&world, 1).await;
     assert_eq!(engine.cancel(&id).await.unwrap().state, State::Cancelled);
-    engine.retry(&id).await.unwrap();
+    engine.retry(&id, "an operator").await.unwrap();
     let job = at_rest_as(&world, &id, State::Succeeded).await;
     let runs_so_far = runs(&world);
     assert_eq!(runs_so_far.len(), 2);

@@ -4,10 +4,11 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use ganger::clock::Timestamp;
-use ganger::job::{Fence, Job, JobId, NewJob, NodeId, Seq, TypeName};
+use ganger::job::{Fence, Job, JobId, NewJob, NodeId, Review, Seq, TypeName};
 use ganger::ledger::{
     Batch, BatchAnswer, Confirm, Confirmed, Dropped, Heard, Identity, JobFilter, Ledger, LedgerError, LiveEntry, Node,
-    Order, Ordered, Pause, Result, Retention, Scope, Setting, Settled, Sizes, Verdict,
+    Order, Ordered, Pause, Result, Retention, ReviewBacklog, ReviewFilter, ReviewOrder, Scope, Setting, Settled, Sizes,
+    Verdict,
 };
 
 use crate::site::{Cut, Site};
@@ -136,6 +137,27 @@ impl Ledger for SiteLedger {
             Ok(answers)
         };
         self.call("ledger.order", effect).await
+    }
+
+    async fn reviews(
+        &self,
+        filter: &ReviewFilter,
+        order: ReviewOrder,
+        from: Option<i64>,
+        limit: u32,
+    ) -> Result<Vec<Review>> {
+        let filter = filter.clone();
+        let effect = move |model: ModelLedger| async move { model.reviews(&filter, order, from, limit).await };
+        self.call("ledger.reviews", effect).await
+    }
+
+    async fn reviews_of(&self, job: &JobId) -> Result<Vec<Review>> {
+        let job = job.clone();
+        self.call("ledger.reviews_of", move |model| async move { model.reviews_of(&job).await }).await
+    }
+
+    async fn review_backlog(&self) -> Result<Vec<ReviewBacklog>> {
+        self.call("ledger.review_backlog", |model| async move { model.review_backlog().await }).await
     }
 
     async fn pauses(&self) -> Result<Vec<Pause>> {

@@ -149,6 +149,25 @@ pub const CATALOG: &[Metric] = &[
         "queue",
         "Handlers that did not stop within their grace and were dropped",
     ),
+    // Reviews.
+    metric(
+        "ganger_reviews_open",
+        Kind::Gauge,
+        "reason",
+        "Jobs in review by why: requested, failed, poison, late; the same on every node",
+    ),
+    metric(
+        "ganger_review_oldest_age_seconds",
+        Kind::Gauge,
+        "",
+        "How long the oldest open review has waited; absent without any",
+    ),
+    metric(
+        "ganger_review_decisions_total",
+        Kind::Counter,
+        "decision",
+        "Reviews decided through this node: approved, edited, rejected, retried",
+    ),
     // Leases and workers.
     metric(
         "ganger_leases_expired_total",

@@ -11,6 +11,7 @@ use metrics::{Unit, counter, describe_counter, describe_gauge, describe_histogra
 use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
 
 use crate::job::Priority;
+use crate::job::review::Verdict;
 use crate::policy::breaker::State;
 use crate::policy::catalog::Catalog;
 use crate::policy::shedding::Rule;
@@ -104,6 +105,9 @@ pub fn start_at_zero(catalog: &Catalog) {
             finished(known.queue.as_str(), known.name.as_str(), outcome, 0);
         }
     }
+    for verdict in Verdict::ALL {
+        counter!("ganger_review_decisions_total", "decision" => verdict.name()).absolute(0);
+    }
     counter!("ganger_broker_rebuilds_total").absolute(0);
     for kind in ["outage", "missing", "ghost", "misplaced", "pause", "lease"] {
         counter!("ganger_broker_repairs_total", "kind" => kind).absolute(0);
@@ -196,6 +200,26 @@ pub fn stale_result(queue: &str) {
 /// Counts a handler that had to be dropped.
 pub fn abandoned(queue: &str) {
     counter!("ganger_abandoned_runs_total", "queue" => queue.to_owned()).increment(1);
+}
+
+// === Reviews ===
+
+/// Counts a review that was decided: `approved`, `edited`, `rejected`, `retried`.
+pub fn review_decided(decision: &'static str) {
+    counter!("ganger_review_decisions_total", "decision" => decision).increment(1);
+}
+
+/// Shows how many reviews are open.
+#[expect(clippy::cast_precision_loss, reason = "counts far below 2^52")]
+pub fn reviews_open(reason: &'static str, count: u64) {
+    gauge!("ganger_reviews_open", "reason" => reason).set(count as f64);
+}
+
+/// Shows how long the oldest open review waits.
+#[expect(clippy::cast_precision_loss, reason = "seconds for people")]
+pub fn oldest_review(age_ms: Option<i64>) {
+    let seconds = age_ms.map_or(f64::NAN, |ms| ms as f64 / 1_000.0);
+    gauge!("ganger_review_oldest_age_seconds").set(seconds);
 }
 
 // === Breakers ===

@@ -40,7 +40,9 @@ impl Store {
                 dropped.more = true;
                 break;
             }
-            self.finished.remove(&seq);
+            if let Some(row) = self.finished.remove(&seq) {
+                self.drop_reviews(&row.job.spec.id);
+            }
             (jobs, bytes, dropped.jobs) = (jobs - 1, bytes - weight, dropped.jobs + 1);
         }
         // Only keys that rested before the oldest job that is still there can be without one.

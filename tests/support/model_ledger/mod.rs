@@ -5,6 +5,7 @@
 
 mod accept;
 mod keep;
+mod reviews;
 mod store;
 
 use std::collections::BTreeMap;
@@ -12,10 +13,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 use ganger::clock::{Clock, Timestamp};
-use ganger::job::{Fence, Fingerprint, Job, JobId, NewJob, NodeId, Seq, TypeName};
+use ganger::job::{Fence, Fingerprint, Job, JobId, NewJob, NodeId, Review, Seq, TypeName};
 use ganger::ledger::{
     Batch, BatchAnswer, Confirm, Confirmed, Dropped, Heard, Identity, JobFilter, Ledger, LiveEntry, Node, Order,
-    Ordered, Pause, Result, Retention, Scope, Setting, Sizes,
+    Ordered, Pause, Result, Retention, ReviewBacklog, ReviewFilter, ReviewOrder, Scope, Setting, Sizes,
 };
 
 /// One row, live or at rest.
@@ -40,6 +41,9 @@ pub struct Store {
     pub live: BTreeMap<Seq, Row>,
     pub finished: BTreeMap<Seq, Row>,
     pub keys: BTreeMap<String, KeyRow>,
+    /// In the order in which they were opened.
+    pub reviews: Vec<Review>,
+    pub last_review: i64,
     pub pauses: BTreeMap<Scope, Pause>,
     /// By kind and name.
     pub settings: BTreeMap<(String, String), Setting>,
@@ -132,6 +136,24 @@ impl Ledger for ModelLedger {
     async fn order(&self, orders: &[Order], now: Timestamp) -> Result<Vec<Ordered>> {
         let mut store = self.store();
         Ok(orders.iter().map(|order| store.order(order, now)).collect())
+    }
+
+    async fn reviews(
+        &self,
+        filter: &ReviewFilter,
+        order: ReviewOrder,
+        from: Option<i64>,
+        limit: u32,
+    ) -> Result<Vec<Review>> {
+        Ok(self.store().review_page(filter, order, from, limit as usize))
+    }
+
+    async fn reviews_of(&self, job: &JobId) -> Result<Vec<Review>> {
+        Ok(self.store().reviews.iter().rev().filter(|review| review.job == *job).take(10).cloned().collect())
+    }
+
+    async fn review_backlog(&self) -> Result<Vec<ReviewBacklog>> {
+        Ok(self.store().review_backlog())
     }
 
     async fn pauses(&self) -> Result<Vec<Pause>> {
