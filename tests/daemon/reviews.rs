@@ -284,7 +284,7 @@ async fn what_cannot_be_decided_is_told_why(footing: Footing) {
     assert_eq!(daemon.job(&id).await["state"], "in_review", "nothing refused has done anything");
     // Result and review share one bound.
     let mut reply = wish();
-    reply["ganger"]["review"]["evidence"] = json!("e".repeat(1_700));
+    reply["ganger"]["review"]["evidence"] = json!("e".repeat(1_900));
     let id = daemon.submit(json!({"type": "echo", "payload": reply})).await;
     let job = daemon.at_rest(&id).await;
     assert_eq!((&job["state"], &job["error"]["class"]), (&json!("failed"), &json!("output_too_large")), "{job}");

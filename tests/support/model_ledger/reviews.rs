@@ -28,7 +28,9 @@ impl Store {
     /// Notes how the open review of a life was decided.
     pub(super) fn close_review(&mut self, seq: Seq, decision: &Decision) {
         if let Some(review) = self.reviews.iter_mut().find(|review| review.seq == seq && review.decision.is_none()) {
-            review.decision = Some(decision.clone());
+            let clean = |text: &str| text.replace('\0', "\u{fffd}");
+            let (by, note) = (clean(&decision.by), clean(&decision.note));
+            review.decision = Some(Decision { by, note, ..decision.clone() });
         }
     }
 
