@@ -13,7 +13,7 @@ use super::failure::{DONE, Failure, Outcome};
 use super::output::{self, Format, printable};
 use super::stuck;
 use super::submit::{label, read_json};
-use super::waiting::JobBody;
+use super::waiting::{DecisionBody, JobBody};
 
 /// The flags of `jobs`.
 #[derive(Debug, clap::Args)]
@@ -274,6 +274,12 @@ fn description(job: &JobBody) -> String {
         text.push_str(&printable(&line));
         text.push('\n');
     }
+    for review in &job.reviews {
+        let decided = review.decision.as_ref().map_or_else(|| "open".to_owned(), DecisionBody::words);
+        let line = format!("review      {} since {}: {decided}", review.reason, review.opened_at);
+        text.push_str(&printable(&line));
+        text.push('\n');
+    }
     text
 }
 
@@ -286,7 +292,9 @@ mod tests {
         "attempts":1,"max_attempts":1,"deliveries":1,"crashes":0,"deferrals":0,"fence":4294967297,
         "accepted_at":"T0","run_at":null,"started_at":"T1","finished_at":"T2","wait_ms":3,"run_ms":210,
         "history":[{"attempt":1,"worker":"n:w-1","fence":1,"started_at":"T1","finished_at":"T2",
-        "outcome":"failed","error":{"class":"timeout","message":"too slow"}}]}"#;
+        "outcome":"failed","error":{"class":"timeout","message":"too slow"}}],
+        "reviews":[{"reason":"failed","error":null,"opened_at":"T2",
+        "decision":{"verdict":"rejected","by":"ada","at":"T3","note":"no"}}]}"#;
 
     #[test]
     fn a_job_is_readable_and_its_payload_untouched() {
@@ -294,6 +302,7 @@ mod tests {
         assert!(text.contains("payload     {\"n\": 1.0}\n"), "{text}");
         assert!(text.contains("error       timeout: too\u{fffd} slow\n"), "{text}");
         assert!(text.contains("attempt 1   T1 to T2 on n:w-1: failed, timeout: too slow\n"), "{text}");
+        assert!(text.contains("review      failed since T2: rejected by ada at T3: no\n"), "{text}");
         assert!(!text.contains("result"), "{text}");
     }
 

@@ -11,6 +11,7 @@ use serde_json::Value;
 use crate::clock::Timestamp;
 
 use super::super::output::{self, printable};
+use super::super::waiting::DecisionBody;
 
 /// Columns of candidates that come first, where they are there.
 const FIRST_COLUMNS: [&str; 6] = ["locator", "selector", "kind", "strategy", "score", "confidence"];
@@ -50,10 +51,8 @@ struct FollowUp {
 
 #[derive(Debug, Deserialize)]
 struct DecisionText {
-    verdict: String,
-    by: String,
-    at: String,
-    note: String,
+    #[serde(flatten)]
+    told: DecisionBody,
     proposal: Option<Value>,
 }
 
@@ -100,8 +99,9 @@ impl ReviewText {
 
     /// A line of the list of decided ones.
     pub(super) fn decided_row(&self) -> Vec<String> {
-        let word =
-            |of: fn(&DecisionText) -> &String| self.decision.as_ref().map_or(String::new(), |told| of(told).clone());
+        let word = |of: fn(&DecisionBody) -> &String| {
+            self.decision.as_ref().map_or_else(String::new, |decision| of(&decision.told).clone())
+        };
         vec![
             self.id.clone(),
             self.job_type.clone(),
@@ -134,10 +134,7 @@ impl ReviewText {
         line(&mut text, "reason", &why.map_or_else(|| self.reason.clone(), |why| format!("{}, {why}", self.reason)));
         match &self.decision {
             None => line(&mut text, "decision", "open"),
-            Some(told) => {
-                let note = if told.note.is_empty() { String::new() } else { format!(": {}", told.note) };
-                line(&mut text, "decision", &format!("{} by {} at {}{note}", told.verdict, told.by, told.at));
-            }
+            Some(decision) => line(&mut text, "decision", &decision.told.words()),
         }
         if let Some(proposal) = &self.proposal {
             member(&mut text, "proposal", proposal);
