@@ -1,0 +1,99 @@
+//! The table of tools: one line each.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use rmcp::handler::server::common::schema_for_input;
+use rmcp::model::{JsonObject, Tool, ToolAnnotations};
+use rmcp::schemars::JsonSchema;
+use serde::de::DeserializeOwned;
+use serde_json::{Number, Value};
+
+use super::Context;
+use super::reply::{ToolError, ToolResult, class};
+
+/// What calling a tool twice does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Effect {
+    /// It only reads.
+    Reads,
+    /// It changes something, and a second call changes nothing more.
+    Settles,
+    /// A second call does it again.
+    Acts,
+}
+
+type Running = Pin<Box<dyn Future<Output = ToolResult> + Send>>;
+
+/// A tool.
+#[derive(Debug)]
+pub struct Entry {
+    /// Its name on the wire.
+    pub name: &'static str,
+    /// What it does, for people and models.
+    pub description: &'static str,
+    /// What calling it twice does.
+    pub effect: Effect,
+    schema: fn() -> Result<Arc<JsonObject>, String>,
+    run: fn(Context, Value) -> Running,
+}
+
+/// `entry!("name", module::function, module::Args, Effect, "description")`
+macro_rules! entry {
+    ($name:literal, $function:path, $args:ty, $effect:ident, $description:literal) => {
+        Entry {
+            name: $name,
+            description: $description,
+            effect: Effect::$effect,
+            schema: schema_for_input::<$args>,
+            run: |context, arguments| Box::pin(async move { $function(&context, parsed::<$args>(arguments)?).await }),
+        }
+    };
+}
+
+/// Every tool.
+pub static TOOLS: &[Entry] = &[];
+
+/// The tool of this name.
+pub fn find(name: &str) -> Option<&'static Entry> {
+    TOOLS.iter().find(|entry| entry.name == name)
+}
+
+impl Entry {
+    /// Runs it.
+    pub async fn call(&self, context: Context, arguments: Value) -> ToolResult {
+        (self.run)(context, arguments).await
+    }
+
+    /// It, as a client sees it.
+    pub fn describe(&self) -> Result<Tool, String> {
+        let hints = ToolAnnotations::new()
+            .read_only(self.effect == Effect::Reads)
+            .idempotent(self.effect != Effect::Acts)
+            .destructive(self.effect == Effect::Acts)
+            .open_world(true);
+        Ok(Tool::new(self.name, self.description, (self.schema)()?).with_annotations(hints))
+    }
+}
+
+/// The arguments of a tool, or what is wrong with them.
+fn parsed<T: DeserializeOwned + JsonSchema>(mut arguments: Value) -> Result<T, ToolError> {
+    shorten(&mut arguments);
+    serde_json::from_value(arguments).map_err(|error| ToolError::new(class::BAD_ARGUMENTS, format!("arguments: {error}")))
+}
+
+/// Writes fractions in their shortest form: `serde_json` keeps the digits of a number as they were sent, and
+/// tagged types take only those that it would have written itself (`12.5`, not `12.50`).
+fn shorten(value: &mut Value) {
+    match value {
+        Value::Number(number) if !number.is_i64() && !number.is_u64() => {
+            if let Some(short) = number.as_f64().and_then(Number::from_f64) {
+                *number = short;
+            }
+        }
+        Value::Array(items) => items.iter_mut().for_each(shorten),
+        Value::Object(members) => members.values_mut().for_each(shorten),
+        _ => {}
+    }
+}
