@@ -147,7 +147,11 @@ impl Fetcher {
     pub async fn send(&self, request: Request, cookies: &mut dyn CookieStore) -> Result<Answer, ToolError> {
         let url = request.url.clone();
         let answer = timeout(self.time, async {
-            if url.scheme() == "file" { self.file(&url).await } else { self.follow(request, cookies).await }
+            match url.scheme() {
+                "file" if request.form.is_none() => self.file(&url).await,
+                "http" | "https" => self.follow(request, cookies).await,
+                _ => Err(ToolError::bad_arguments(format!("nothing can be sent to {url}"))),
+            }
         });
         answer.await.unwrap_or_else(|_| {
             let message = format!("{url} did not come within {} ms", self.time.as_millis());

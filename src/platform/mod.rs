@@ -5,18 +5,29 @@
 //! be in the same binary: it imports nothing of the daemon and talks to it over HTTP only
 //! (`docs/PLATFORM.md`, ADR 0026).
 
+pub mod analytics;
+pub mod browser;
+mod daemon;
 pub mod elements;
 pub mod fetch;
 pub mod observation;
 pub mod page;
+pub mod plan;
 pub mod reply;
+pub mod run;
+pub mod seating;
 pub mod server;
+pub mod site;
 pub mod tools;
+
+#[cfg(test)]
+mod testing;
 
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use self::browser::Browsers;
 use self::elements::{Elements, NoElements};
 use self::fetch::Fetcher;
 use self::page::Limits;
@@ -54,6 +65,8 @@ pub struct Context {
     pub settings: Arc<Settings>,
     /// Where pages come from.
     pub fetcher: Fetcher,
+    /// The browsers that are open.
+    pub browsers: Arc<Browsers>,
     /// What is known of elements from before.
     pub elements: Arc<dyn Elements>,
     /// Where the call that is served tells how far it is.
@@ -65,6 +78,7 @@ impl Context {
     pub fn new(settings: Settings) -> Result<Self, ToolError> {
         let fetcher = Fetcher::new(&settings)?;
         let elements = Arc::new(NoElements);
-        Ok(Self { settings: Arc::new(settings), fetcher, elements, progress: Progress::default() })
+        let (browsers, progress) = (Arc::default(), Progress::default());
+        Ok(Self { settings: Arc::new(settings), fetcher, browsers, elements, progress })
     }
 }

@@ -16,7 +16,7 @@ use url::Url;
 use super::reply::{ToolError, class};
 
 pub use names::{accessible_name, label_of, role_of};
-pub use text::{excerpt, is_visible, squeeze, visible_text};
+pub use text::{excerpt, is_visible, shortened, squeeze, visible_text};
 
 /// What a page may cost.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -78,9 +78,13 @@ pub fn visible_text(element: &ElementRef<'_>) -> String {
 
 /// The first words of a page, for people who look into a failure.
 pub fn excerpt(page: &Page, characters: usize) -> String {
-    let text = visible_text(&page.dom.root_element());
+    shortened(&visible_text(&page.dom.root_element()), characters)
+}
+
+/// The first characters of a text, with a sign that there are more.
+pub fn shortened(text: &str, characters: usize) -> String {
     match text.char_indices().nth(characters) {
         Some((end, _)) => format!("{}…", &text[..end]),
-        None => text,
+        None => text.to_owned(),
     }
 }
