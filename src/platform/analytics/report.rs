@@ -136,8 +136,8 @@ impl Report {
 
     fn html(&self) -> String {
         let cells = |tag: &str, cells: &mut dyn Iterator<Item = &str>| {
-            let cells: String = cells.map(|cell| format!("<{tag}>{}</{tag}>", escaped(cell))).collect();
-            format!("<tr>{cells}</tr>\n")
+            let cells: Vec<String> = cells.map(|cell| format!("<{tag}>{}</{tag}>", escaped(cell))).collect();
+            format!("<tr>{}</tr>\n", cells.concat())
         };
         let mut body = format!("<h1>{}</h1>\n<p>{}</p>\n", escaped(&self.title), escaped(&self.lead));
         for section in &self.sections {

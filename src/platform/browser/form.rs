@@ -2,7 +2,7 @@
 
 use reqwest::Method;
 use scraper::ElementRef;
-use url::{Url, form_urlencoded};
+use url::form_urlencoded;
 
 use super::super::fetch::Request;
 use super::super::page::Page;
@@ -93,11 +93,4 @@ fn encoded(entries: &[(String, String)]) -> String {
 /// The button that Enter presses: the first that submits the form.
 pub(super) fn default_button<'a>(page: &'a Page, form: ElementRef<'a>) -> Option<ElementRef<'a>> {
     controls_of(page, form).find(|(control, kind)| *kind == Kind::Submit && !is_disabled(control)).map(|(button, _)| button)
-}
-
-/// An address as people write it: without its fragment two of them are the same page.
-pub(super) fn without_fragment(url: &Url) -> Url {
-    let mut url = url.clone();
-    url.set_fragment(None);
-    url
 }

@@ -5,6 +5,7 @@ mod parse;
 mod text;
 
 use std::collections::HashMap;
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -66,7 +67,6 @@ impl Budget {
 }
 
 /// A page. It may be sent to another thread, but not shared between two.
-#[derive(Debug)]
 pub struct Page {
     /// Where it came from, after redirects; relative links start there.
     pub url: Url,
@@ -78,6 +78,13 @@ pub struct Page {
     ids: HashMap<String, NodeId>,
     /// The labels that name an element by its `id`.
     labels: HashMap<String, Vec<NodeId>>,
+}
+
+impl fmt::Debug for Page {
+    /// Without the elements: they would fill every log.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Page").field("url", &self.url.as_str()).field("bytes", &self.html.len()).finish_non_exhaustive()
+    }
 }
 
 impl Page {

@@ -125,11 +125,11 @@ fn value_for(control: &ElementRef<'_>, shown: &str) -> String {
         _ if has(&["name"]) => "Ada Lovelace".to_owned(),
         _ => "some text".to_owned(),
     };
-    fit(control, value)
+    fit(control, &value)
 }
 
 /// Cuts a text to what its field takes.
-fn fit(control: &ElementRef<'_>, value: String) -> String {
+fn fit(control: &ElementRef<'_>, value: &str) -> String {
     let longest = control.attr("maxlength").and_then(|most| most.trim().parse::<usize>().ok()).unwrap_or(usize::MAX);
     let shortest = control.attr("minlength").and_then(|least| least.trim().parse::<usize>().ok()).unwrap_or(0);
     let padding = shortest.min(1_000).saturating_sub(value.chars().count());
@@ -186,7 +186,7 @@ fn quoted(text: &str) -> String {
     for c in text.chars() {
         match c {
             '"' | '\\' => quoted.extend(['\\', c]),
-            c if c.is_control() => quoted.push_str(&format!("\\{:x} ", u32::from(c))),
+            c if c.is_control() => quoted += &format!("\\{:x} ", u32::from(c)),
             c => quoted.push(c),
         }
     }
