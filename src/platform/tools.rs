@@ -117,7 +117,8 @@ impl Entry {
 /// The arguments of a tool, or what is wrong with them.
 fn parsed<T: DeserializeOwned + JsonSchema>(mut arguments: Value) -> Result<T, ToolError> {
     shorten(&mut arguments);
-    serde_json::from_value(arguments).map_err(|error| ToolError::new(class::BAD_ARGUMENTS, format!("arguments: {error}")))
+    serde_json::from_value(arguments)
+        .map_err(|error| ToolError::new(class::BAD_ARGUMENTS, format!("arguments: {error}")))
 }
 
 /// Writes fractions in their shortest form: `serde_json` keeps the digits of a number as they were sent, and

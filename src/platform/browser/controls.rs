@@ -81,7 +81,10 @@ pub(super) fn form_of<'a>(page: &'a Page, control: &ElementRef<'a>) -> Option<El
 }
 
 /// The controls of a form, in the order of the page.
-pub(in super::super) fn controls_of<'a>(page: &'a Page, form: ElementRef<'a>) -> impl Iterator<Item = (ElementRef<'a>, Kind)> {
+pub(in super::super) fn controls_of<'a>(
+    page: &'a Page,
+    form: ElementRef<'a>,
+) -> impl Iterator<Item = (ElementRef<'a>, Kind)> {
     page.elements()
         .filter_map(|element| kind(&element).map(|kind| (element, kind)))
         .filter(move |(element, _)| form_of(page, element).is_some_and(|owner| owner.id() == form.id()))

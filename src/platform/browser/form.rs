@@ -27,7 +27,9 @@ pub(super) fn request(
         "post" => {
             let kind = said("enctype", "formenctype");
             if !kind.is_empty() && !kind.eq_ignore_ascii_case("application/x-www-form-urlencoded") {
-                return Err(ToolError::bad_arguments(format!("the form is sent as {kind}, which this browser cannot do")));
+                return Err(ToolError::bad_arguments(format!(
+                    "the form is sent as {kind}, which this browser cannot do"
+                )));
             }
             Ok(Request { method: Method::POST, url, form: Some(fields) })
         }
@@ -92,5 +94,7 @@ fn encoded(entries: &[(String, String)]) -> String {
 
 /// The button that Enter presses: the first that submits the form.
 pub(super) fn default_button<'a>(page: &'a Page, form: ElementRef<'a>) -> Option<ElementRef<'a>> {
-    controls_of(page, form).find(|(control, kind)| *kind == Kind::Submit && !is_disabled(control)).map(|(button, _)| button)
+    controls_of(page, form)
+        .find(|(control, kind)| *kind == Kind::Submit && !is_disabled(control))
+        .map(|(button, _)| button)
 }

@@ -141,7 +141,9 @@ impl Browser {
             Action::Select { target, option } => self.select(target, option.all()).await,
             Action::Check { target } => self.tick(target, true).await,
             Action::Uncheck { target } => self.tick(target, false).await,
-            Action::Policy { policy: Policy::SeatingSelection, rules, seats } => self.choose_seats(rules, seats.as_deref()),
+            Action::Policy { policy: Policy::SeatingSelection, rules, seats } => {
+                self.choose_seats(rules, seats.as_deref())
+            }
             _ => self.assert(action).await,
         }
     }

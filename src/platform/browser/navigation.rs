@@ -26,7 +26,9 @@ impl Browser {
     pub(super) async fn load(&mut self, address: &str) -> Result<Value, ToolError> {
         let base = self.page().map(|page| page.url.clone()).or_else(|| self.base.clone());
         let url = match base.filter(|base| !base.cannot_be_a_base()) {
-            Some(base) => base.join(address).map_err(|error| ToolError::bad_arguments(format!("{address:?}: {error}")))?,
+            Some(base) => {
+                base.join(address).map_err(|error| ToolError::bad_arguments(format!("{address:?}: {error}")))?
+            }
             None => self.fetcher.address(address)?,
         };
         self.go(Request::get(url)).await
@@ -139,7 +141,8 @@ impl Browser {
             let view = self.open()?;
             let element = view.element(node)?;
             let is_button = controls::kind(&element) == Some(Kind::Submit);
-            let owner = if element.value().name() == "form" { Some(element) } else { controls::form_of(&view.page, &element) };
+            let owner =
+                if element.value().name() == "form" { Some(element) } else { controls::form_of(&view.page, &element) };
             let Some(form) = owner else {
                 return Err(ToolError::bad_arguments(format!("this <{}> belongs to no form", element.value().name())));
             };
@@ -165,7 +168,9 @@ impl Browser {
         let view = self.open_mut()?;
         let element = view.element(found.node)?;
         match controls::kind(&element) {
-            _ if controls::is_disabled(&element) || element.attr("readonly").is_some() => return Err(disabled(&element)),
+            _ if controls::is_disabled(&element) || element.attr("readonly").is_some() => {
+                return Err(disabled(&element));
+            }
             Some(Kind::Text) => {}
             _ => {
                 let tag = element.value().name();
@@ -195,8 +200,10 @@ impl Browser {
         for text in wanted {
             let option = options_like(&list, text).find(|option| option.attr("disabled").is_none());
             chosen.push(option.map(|option| option.id()).ok_or_else(|| {
-                let there: Vec<String> = controls::options(&list).map(|option| controls::option_value(&option)).collect();
-                let message = format!("the list has no option {text:?} that may be chosen; it has {}", there.join(", "));
+                let there: Vec<String> =
+                    controls::options(&list).map(|option| controls::option_value(&option)).collect();
+                let message =
+                    format!("the list has no option {text:?} that may be chosen; it has {}", there.join(", "));
                 ToolError::new(class::ELEMENT_NOT_FOUND, message)
             })?);
         }
@@ -240,7 +247,8 @@ impl View {
             return Err(ToolError::bad_arguments(format!("<{}> is no link", link.value().name())));
         };
         let joined = self.page.base().join(href.trim());
-        let url = joined.map_err(|error| ToolError::bad_arguments(format!("the link {href:?} leads nowhere: {error}")))?;
+        let url =
+            joined.map_err(|error| ToolError::bad_arguments(format!("the link {href:?} leads nowhere: {error}")))?;
         if !matches!(url.scheme(), "http" | "https" | "file") {
             return Err(ToolError::bad_arguments(format!("the link {href:?} leads to no page")));
         }
