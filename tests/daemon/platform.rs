@@ -102,7 +102,7 @@ async fn a_child_ends_with_its_client() {
 async fn figures_and_reports_come_from_the_daemon() {
     let site = Site::new(Footing::Embedded).await;
     let daemon: Daemon = site.start("").await;
-    for job_type in ["noop", "noop", "fail"] {
+    for job_type in ["noop", "noop", "echo"] {
         let id = daemon.submit(json!({ "type": job_type, "payload": {} })).await;
         daemon.at_rest(&id).await;
     }

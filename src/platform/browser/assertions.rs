@@ -129,7 +129,7 @@ impl Browser {
         let view = self.open()?;
         let element: ElementRef<'_> = view.element(node)?;
         let refused = if element.value().name() == "form" {
-            first_invalid(&view.page, &view.edits, element)
+            first_invalid(&view.page, &view.edits, element)?
         } else {
             invalid(&view.page, &view.edits, &element)
         };

@@ -22,7 +22,7 @@ pub(super) fn request(
     let action = said("action", "formaction");
     let target = if action.is_empty() { Ok(page.url.clone()) } else { page.base().join(&action) };
     let mut url = target.map_err(|error| ToolError::bad_arguments(format!("the form's action {action:?}: {error}")))?;
-    let fields = encoded(&entries(page, edits, form, button));
+    let fields = encoded(&entries(page, edits, form, button)?);
     match said("method", "formmethod").to_ascii_lowercase().as_str() {
         "post" => {
             let kind = said("enctype", "formenctype");
@@ -44,14 +44,16 @@ pub(super) fn request(
 }
 
 /// The fields of a form, in the order of the page.
-pub(super) fn entries(
+fn entries(
     page: &Page,
     edits: &Edits,
     form: ElementRef<'_>,
     button: Option<ElementRef<'_>>,
-) -> Vec<(String, String)> {
+) -> Result<Vec<(String, String)>, ToolError> {
     let mut entries = Vec::new();
+    let budget = page.budget();
     for (control, kind) in controls_of(page, form) {
+        budget.check("reading a form")?;
         let pressed = button.is_some_and(|button| button.id() == control.id());
         let name = control.attr("name").unwrap_or("").to_owned();
         if is_disabled(&control) || control.ancestors().any(is_datalist) {
@@ -77,7 +79,7 @@ pub(super) fn entries(
             _ => entries.push((name, edits.value(&control))),
         }
     }
-    entries
+    Ok(entries)
 }
 
 fn is_datalist(node: ego_tree::NodeRef<'_, scraper::Node>) -> bool {

@@ -152,7 +152,7 @@ impl Browser {
             }
             let unchecked = form.attr("novalidate").is_some()
                 || button.is_some_and(|button| button.attr("formnovalidate").is_some());
-            if let Some(invalid) = first_invalid(&view.page, &view.edits, form).filter(|_| !unchecked) {
+            if let Some(invalid) = first_invalid(&view.page, &view.edits, form)?.filter(|_| !unchecked) {
                 let message = format!("the browser does not send the form: {}: {}", invalid.control, invalid.why);
                 return Err(ToolError::new(class::ASSERTION_FAILURE, message)
                     .with_evidence(json!({ "field": invalid.control, "why": invalid.why })));

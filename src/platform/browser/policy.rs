@@ -43,7 +43,9 @@ impl Browser {
 fn seats(view: &View, boxes: Option<&str>) -> Result<Vec<(NodeId, Seat)>, ToolError> {
     let css = selector(boxes.unwrap_or("input[type=checkbox]"))?;
     let mut seats = Vec::new();
+    let budget = view.page.budget();
     for element in view.page.select(&css) {
+        budget.check("reading a seat map")?;
         if controls::kind(&element) != Some(Kind::Checkbox) {
             continue;
         }

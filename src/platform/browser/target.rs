@@ -87,21 +87,28 @@ pub(super) struct Found {
 
 /// The visible elements that a way leads to, the first and how many there are.
 pub(super) fn find(page: &Page, way: &Way<'_>) -> Result<Option<Found>, ToolError> {
-    let visible = |element: &ElementRef<'_>| is_visible(element);
+    const LOOKING: &str = "looking for an element";
+    let budget = page.budget();
+    let in_time = |_: &ElementRef<'_>| budget.check(LOOKING).is_ok();
+    let elements = || page.elements().take_while(in_time);
     let found = match way {
         Way::Css(css) => {
             let selector = selector(css)?;
-            first(page.select(&selector).filter(visible))
+            first(page.select(&selector).take_while(in_time).filter(is_visible))
         }
-        Way::Text(text) => by_text(page, text),
+        Way::Text(text) => {
+            let acting = elements().filter(is_interactive).filter(is_visible);
+            let named = by_words(text, acting, |element| accessible_name(page, element));
+            named.or_else(|| innermost(page, &squeeze(text), in_time))
+        }
         Way::Label(text) => {
-            by_words(text, page.elements().filter(|element| kind(element).is_some()).filter(visible), |field| {
+            by_words(text, elements().filter(|element| kind(element).is_some()).filter(is_visible), |field| {
                 let label = label_of(page, field);
                 if label.is_empty() { squeeze(field.attr("placeholder").unwrap_or("")) } else { label }
             })
         }
         Way::Role(role, name) => {
-            let fitting = page.elements().filter(|element| role_of(element) == *role).filter(visible);
+            let fitting = elements().filter(|element| role_of(element) == *role).filter(is_visible);
             match name {
                 Some(name) => by_words(name, fitting, |element| accessible_name(page, element)),
                 None => first(fitting),
@@ -109,22 +116,18 @@ pub(super) fn find(page: &Page, way: &Way<'_>) -> Result<Option<Found>, ToolErro
         }
         Way::Element(id) => return Err(ToolError::bad_arguments(format!("there is no repository to ask for {id:?}"))),
     };
+    budget.check(LOOKING)?;
     Ok(found)
 }
 
-/// Links and buttons by their name come before other elements by their text.
-fn by_text(page: &Page, text: &str) -> Option<Found> {
-    let acting = page.elements().filter(is_interactive).filter(is_visible);
-    by_words(text, acting, |element| accessible_name(page, element)).or_else(|| {
-        // The innermost element that has the text; those around it have it too.
-        let wanted = squeeze(text);
-        let holding: Vec<ElementRef<'_>> =
-            page.elements().filter(is_visible).filter(|element| visible_text(element).contains(&wanted)).collect();
-        let innermost = |element: &&ElementRef<'_>| {
-            !holding.iter().any(|other| other.ancestors().any(|above| above.id() == element.id()))
-        };
-        first(holding.iter().filter(innermost).copied())
-    })
+/// The innermost element that has a text, the first where it stands in several.
+fn innermost(page: &Page, text: &str, in_time: impl Fn(&ElementRef<'_>) -> bool) -> Option<Found> {
+    let mut at = page.dom.root_element();
+    let matches = visible_text(&at).matches(text).count();
+    while let Some(inner) = at.child_elements().take_while(&in_time).find(|child| visible_text(child).contains(text)) {
+        at = inner;
+    }
+    (matches > 0).then_some(Found { node: at.id(), matches })
 }
 
 /// Elements whose words are these, or else contain them.

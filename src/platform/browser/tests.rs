@@ -1,5 +1,7 @@
 //! The browser on real pages over real HTTP: the booking site, and a server that is as odd as it has to be.
 
+use std::time::Duration;
+
 use async_trait::async_trait;
 use axum::Router;
 use axum::body::{Body, Bytes};
@@ -9,11 +11,13 @@ use axum::response::{Html, IntoResponse, Redirect};
 use axum::routing::{any, get};
 use serde_json::{Value, json};
 
+use super::super::Settings;
 use super::super::elements::{Broken, Elements, Healed, Known};
 use super::super::observation::cache_lookup;
+use super::super::page::Limits;
 use super::super::reply::ToolError;
 use super::super::site::Version;
-use super::super::testing::{call, context, fails, impatient, passes, serve, site, with_elements};
+use super::super::testing::{call, context, context_with, fails, impatient, passes, serve, site, with_elements};
 
 fn booking_v1() -> Value {
     json!([
@@ -307,6 +311,30 @@ async fn each_way_that_a_page_fails_to_come_has_its_class() {
     assert_eq!(call(&patient, "execute_test", slow).await.unwrap_err().class, "timeout");
 }
 
+#[tokio::test]
+async fn a_page_that_is_small_enough_and_still_takes_too_long_is_given_up() {
+    // Each radio button has a group of its own, and each group is looked for in the whole page.
+    let radios: String = (0..40_000).map(|at| format!("<input type=radio name=r{at} required checked>")).collect();
+    let html = format!("<form action=http://127.0.0.1:1/>{radios}</form>");
+    let limits = Limits { analysis: Duration::from_millis(500), ..Limits::default() };
+    let hurried = context_with(Settings { limits, ..Settings::default() });
+    let arguments = json!({ "page": { "html": html }, "steps": [{ "action": "submit" }] });
+    assert_eq!(call(&hurried, "execute_test", arguments).await.unwrap_err().class, "dom_analysis_timeout");
+    let planned = call(&hurried, "generate_plan", json!({ "page": { "html": html } })).await;
+    assert_eq!(planned.unwrap_err().class, "dom_analysis_timeout");
+}
+
+#[tokio::test]
+async fn the_innermost_element_has_the_text() {
+    let html = "<main><p>No</p><div>Say <b>hello</b> <i>again</i></div><p hidden>hello again</p></main>";
+    let clicks = json!([
+        { "action": "assert_element", "target": { "text": "hello again" }, "count": 1 },
+        { "action": "assert_text", "target": { "text": "hello again" }, "text": "Say hello again" },
+        { "action": "assert_element", "target": { "text": "good bye" }, "absent": true }
+    ]);
+    call(&context(), "execute_test", json!({ "page": { "html": html }, "steps": clicks })).await.unwrap();
+}
+
 /// Knows one element by two selectors, and heals everything to the heading.
 #[derive(Debug)]
 struct Repository;
@@ -388,8 +416,6 @@ async fn misspelt_arguments_are_refused_with_their_name() {
 
 #[tokio::test]
 async fn files_are_read_below_their_folder_only() {
-    use super::super::Settings;
-    use super::super::testing::context_with;
     let folder = tempfile::tempdir().unwrap();
     let pages = folder.path().join("pages");
     std::fs::create_dir(&pages).unwrap();

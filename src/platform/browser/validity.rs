@@ -5,6 +5,7 @@ use scraper::ElementRef;
 use url::Url;
 
 use super::super::page::{Page, label_of};
+use super::super::reply::ToolError;
 use super::controls::{Edits, Kind, controls_of, input_type, is_disabled, kind, radio_group};
 
 /// A control that keeps a form from being sent.
@@ -17,8 +18,15 @@ pub(super) struct Invalid {
 }
 
 /// The first control that keeps a form from being sent.
-pub(super) fn first_invalid(page: &Page, edits: &Edits, form: ElementRef<'_>) -> Option<Invalid> {
-    controls_of(page, form).find_map(|(control, _)| invalid(page, edits, &control))
+pub(super) fn first_invalid(page: &Page, edits: &Edits, form: ElementRef<'_>) -> Result<Option<Invalid>, ToolError> {
+    let budget = page.budget();
+    for (control, _) in controls_of(page, form) {
+        budget.check("checking a form")?;
+        if let Some(invalid) = invalid(page, edits, &control) {
+            return Ok(Some(invalid));
+        }
+    }
+    Ok(None)
 }
 
 /// What is wrong with what stands in a control.

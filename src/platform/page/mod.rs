@@ -74,6 +74,8 @@ pub struct Page {
     pub html: Arc<str>,
     /// The elements.
     pub dom: Html,
+    /// Time that one look through them may take.
+    analysis: Duration,
     /// The first element of each `id`.
     ids: HashMap<String, NodeId>,
     /// The labels that name an element by its `id`.
@@ -101,7 +103,7 @@ impl Page {
                 labels.entry(named.to_owned()).or_default().push(element.id());
             }
         }
-        Ok(Self { url, html, dom, ids, labels })
+        Ok(Self { url, html, dom, analysis: limits.analysis, ids, labels })
     }
 
     /// The same on a thread that may be busy.
@@ -114,6 +116,11 @@ impl Page {
     /// All elements, in the order of the page.
     pub fn elements(&self) -> impl Iterator<Item = ElementRef<'_>> {
         self.dom.root_element().descendent_elements()
+    }
+
+    /// The time that a look through the page may take, from now.
+    pub fn budget(&self) -> Budget {
+        Budget::new(self.analysis)
     }
 
     /// The element with this node id.

@@ -5,15 +5,19 @@ use scraper::ElementRef;
 use super::super::browser::{
     Action, By, Kind, OneOrMany, Policy, Step, Target, controls_of, is_disabled, kind, option_value, options,
 };
-use super::super::page::{Page, is_visible, label_of, selector, squeeze};
+use super::super::page::{Budget, Page, is_visible, label_of, selector, squeeze};
+use super::super::reply::ToolError;
 use super::super::seating::{Rules, Seat};
+
+/// What takes the time when a page has too much to plan for.
+pub(super) const PLANNING: &str = "planning for a page";
 
 /// So many boxes that stand for seats make a seat map.
 const SEATS_MIN: usize = 8;
 
 /// The steps that fill in a form.
-pub(super) fn fill(page: &Page, form: ElementRef<'_>) -> Vec<Step> {
-    let controls: Vec<_> = usable(page, form).collect();
+pub(super) fn fill(page: &Page, form: ElementRef<'_>, budget: Budget) -> Result<Vec<Step>, ToolError> {
+    let controls: Vec<_> = usable(page, form).take_while(|_| budget.check(PLANNING).is_ok()).collect();
     let seats = controls.iter().filter(|(control, kind)| *kind == Kind::Checkbox && is_seat(page, control)).count();
     let mut steps = Vec::new();
     if seats >= SEATS_MIN {
@@ -22,6 +26,7 @@ pub(super) fn fill(page: &Page, form: ElementRef<'_>) -> Vec<Step> {
     }
     let mut groups: Vec<String> = Vec::new();
     for (control, kind) in controls {
+        budget.check(PLANNING)?;
         let is_one_of_many = seats >= SEATS_MIN && kind == Kind::Checkbox && is_seat(page, &control);
         let name = control.attr("name").unwrap_or("").to_owned();
         let target = handle(page, &control);
@@ -49,21 +54,19 @@ pub(super) fn fill(page: &Page, form: ElementRef<'_>) -> Vec<Step> {
             _ => {}
         }
     }
-    steps
+    Ok(steps)
 }
 
 /// For each required field the steps that leave it out, ending with the browser's refusal.
-pub(super) fn missing(
-    page: &Page,
-    form: ElementRef<'_>,
-    form_name: &str,
-    filling: &[Step],
-) -> Vec<(String, Vec<Step>)> {
-    if form.attr("novalidate").is_some() {
-        return Vec::new();
-    }
-    let required = usable(page, form).filter(|(control, _)| control.attr("required").is_some());
-    let plans = required.filter_map(|(control, kind)| {
+pub(super) fn missing<'a>(
+    page: &'a Page,
+    form: ElementRef<'a>,
+    form_name: &'a str,
+    filling: &'a [Step],
+) -> impl Iterator<Item = (String, Vec<Step>)> {
+    let is_checked = form.attr("novalidate").is_none();
+    let required = usable(page, form).filter(move |(control, _)| is_checked && control.attr("required").is_some());
+    required.filter_map(move |(control, kind)| {
         let (target, shown) = (handle(page, &control), words(page, &control));
         let empty = match kind {
             Kind::Text => Action::Fill { target: target.clone(), value: String::new() },
@@ -75,8 +78,7 @@ pub(super) fn missing(
         let refusal = Action::AssertInvalid { target: Some(target) };
         steps.push(Step::new(format!("{form_name} is not sent without {shown:?}"), refusal));
         Some((format!("{shown:?}"), steps))
-    });
-    plans.collect()
+    })
 }
 
 fn target_of(step: &Step) -> Option<&Target> {

@@ -8,6 +8,7 @@ use scraper::ElementRef;
 use super::super::Context;
 use super::super::browser::{Action, Browser, Step, Target};
 use super::super::page::{Page, accessible_name, is_visible};
+use super::super::reply::ToolError;
 use super::{Plan, fields, form_name, load};
 
 /// Words of links that lead on, as sites for people use them.
@@ -30,7 +31,7 @@ pub(super) async fn walk(context: &Context, page: Page, pages_max: usize) -> Opt
     browser.show(page);
     let mut pages = 1;
     while pages < pages_max {
-        let Some(onward) = browser.page().and_then(onward) else { break };
+        let Some(Ok(Some(onward))) = browser.page().map(onward) else { break };
         pages += 1;
         if onward.last {
             steps.extend(onward.steps);
@@ -60,25 +61,28 @@ async fn perform(browser: &mut Browser, steps: &[Step]) -> Option<()> {
 }
 
 /// What leads on: a form of the page's own part, or else a link whose words say so.
-fn onward(page: &Page) -> Option<Onward> {
+fn onward(page: &Page) -> Result<Option<Onward>, ToolError> {
+    let budget = page.budget();
     let main = page.elements().find(|element| element.value().name() == "main");
     let inside =
         |element: &ElementRef<'_>| main.is_none_or(|main| element.ancestors().any(|above| above.id() == main.id()));
     let mut forms =
         page.elements().filter(|element| element.value().name() == "form").filter(is_visible).filter(inside);
     if let Some(form) = forms.next() {
-        let mut steps = fields::fill(page, form);
+        let mut steps = fields::fill(page, form, budget)?;
         let name = form_name(page, &form, 0);
         steps.push(Step::new(format!("send {name}"), Action::Submit { target: Some(fields::handle(page, &form)) }));
         let last = form.attr("method").is_some_and(|method| method.trim().eq_ignore_ascii_case("post"));
-        return Some(Onward { steps, last });
+        return Ok(Some(Onward { steps, last }));
     }
-    let links = page.interactive().into_iter().filter(|element| element.value().name() == "a").filter(inside);
-    let link = links.into_iter().find(|link| {
+    let mut links = page.elements().filter(|element| element.value().name() == "a").filter(inside).filter(is_visible);
+    let leads = |link: &ElementRef<'_>| {
         let name = accessible_name(page, link).to_lowercase();
-        name.split(|c: char| !c.is_alphanumeric()).any(|word| ONWARD.contains(&word))
-    })?;
-    let name = accessible_name(page, &link);
-    let follow = Action::Follow { target: Target::Css(fields::path_to(page, &link)) };
-    Some(Onward { steps: vec![Step::new(format!("follow {name:?}"), follow)], last: false })
+        link.attr("href").is_some() && name.split(|c: char| !c.is_alphanumeric()).any(|word| ONWARD.contains(&word))
+    };
+    Ok(links.find(leads).map(|link| {
+        let name = accessible_name(page, &link);
+        let follow = Action::Follow { target: Target::Css(fields::path_to(page, &link)) };
+        Onward { steps: vec![Step::new(format!("follow {name:?}"), follow)], last: false }
+    }))
 }

@@ -12,8 +12,8 @@ use url::Url;
 use super::Context;
 use super::browser::{Action, Step, Target};
 use super::fetch::PageSource;
-use super::page::{Page, accessible_name, is_visible, label_of};
-use super::reply::{Reply, ToolResult};
+use super::page::{Budget, Page, accessible_name, is_visible, label_of};
+use super::reply::{Reply, ToolError, ToolResult, class};
 
 /// Forms of one page that get plans.
 const FORMS_MAX: usize = 20;
@@ -70,14 +70,12 @@ pub struct Plan {
 /// `generate_plan`
 pub async fn generate_plan(context: &Context, args: Args) -> ToolResult {
     let page = context.fetcher.page(&args.page).await?;
-    let (url, title, html) = (page.url.clone(), page.title(), page.html.clone());
-    let mut plans = of_page(&page, args.links_max);
-    drop(page);
+    let (url, title) = (page.url.clone(), page.title());
+    let planning = tokio::task::spawn_blocking(move || of_page(&page, args.links_max).map(|plans| (page, plans))).await;
+    let planned = planning.map_err(|error| ToolError::new(class::INTERNAL, format!("planning broke off: {error}")))?;
+    let (page, mut plans) = planned?;
     if args.flow_pages_max > 1 && matches!(url.scheme(), "http" | "https" | "file") {
-        let limits = context.settings.limits;
-        plans.extend(
-            flow::walk(context, Page::parse_aside(url.clone(), html, limits).await?, args.flow_pages_max).await,
-        );
+        plans.extend(flow::walk(context, page, args.flow_pages_max).await);
     }
     let counts = |kind: &str| plans.iter().filter(|plan| plan.kind == kind).count();
     let result = json!({
@@ -95,29 +93,28 @@ pub async fn generate_plan(context: &Context, args: Args) -> ToolResult {
 }
 
 /// The plans that one page gives by itself.
-fn of_page(page: &Page, links_max: usize) -> Vec<Plan> {
+fn of_page(page: &Page, links_max: usize) -> Result<Vec<Plan>, ToolError> {
     let mut plans = Vec::new();
+    let budget = page.budget();
     let forms = page.elements().filter(|element| element.value().name() == "form").filter(is_visible).take(FORMS_MAX);
     for (at, form) in forms.enumerate() {
         let name = form_name(page, &form, at);
-        let filling = fields::fill(page, form);
+        let filling = fields::fill(page, form, budget)?;
         let sends = Step::new(format!("send {name}"), Action::Submit { target: Some(fields::handle(page, &form)) });
         let answered = Step::new("the site answers with success", Action::AssertStatus { status: None });
         let steps = [vec![load(page)], filling.clone(), vec![sends, answered]].concat();
         plans.push(Plan { name: format!("{name}: filled in well"), kind: "form", steps });
-        plans.extend(fields::missing(page, form, &name, &filling).into_iter().take(MISSING_MAX).map(
-            |(field, steps)| Plan {
-                name: format!("{name}: without {field}"),
-                kind: "validation",
-                steps: [vec![load(page)], steps].concat(),
-            },
-        ));
+        for (field, steps) in fields::missing(page, form, &name, &filling).take(MISSING_MAX) {
+            budget.check(fields::PLANNING)?;
+            let steps = [vec![load(page)], steps].concat();
+            plans.push(Plan { name: format!("{name}: without {field}"), kind: "validation", steps });
+        }
     }
-    let links = links(page, links_max);
+    let links = links(page, links_max, budget)?;
     if !links.is_empty() {
         plans.push(Plan { name: format!("links of {}", page.url.path()), kind: "links", steps: links });
     }
-    plans
+    Ok(plans)
 }
 
 fn load(page: &Page) -> Step {
@@ -149,17 +146,19 @@ fn heading(form: &ElementRef<'_>) -> Option<String> {
 }
 
 /// One visit for each page that is linked here and belongs to the same site.
-fn links(page: &Page, most: usize) -> Vec<Step> {
+fn links(page: &Page, most: usize, budget: Budget) -> Result<Vec<Step>, ToolError> {
     let base = page.base();
     let mut seen: Vec<Url> = Vec::new();
     let mut steps = Vec::new();
-    for link in page.interactive().into_iter().filter(|element| element.value().name() == "a") {
+    for link in page.elements().filter(|element| element.value().name() == "a") {
+        budget.check(fields::PLANNING)?;
         let Some(mut url) = link.attr("href").and_then(|href| base.join(href.trim()).ok()) else { continue };
         url.set_fragment(None);
         if url.origin() != page.url.origin()
             || url.scheme() != page.url.scheme()
             || url == page.url
             || seen.contains(&url)
+            || !is_visible(&link)
         {
             continue;
         }
@@ -175,7 +174,7 @@ fn links(page: &Page, most: usize) -> Vec<Step> {
         ));
         steps.push(Step::new(format!("{name:?} leads to a page"), Action::AssertStatus { status: None }));
     }
-    steps
+    Ok(steps)
 }
 
 #[cfg(test)]
