@@ -7,9 +7,12 @@
 
 pub mod elements;
 pub mod fetch;
+pub mod healing;
 pub mod observation;
+pub mod locators;
 pub mod page;
 pub mod reply;
+pub mod repository;
 pub mod server;
 pub mod tools;
 
@@ -17,10 +20,11 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use self::elements::{Elements, NoElements};
+use self::elements::Elements;
 use self::fetch::Fetcher;
 use self::page::Limits;
 use self::reply::ToolError;
+use self::repository::Repository;
 use self::server::Progress;
 
 /// How the platform is set up.
@@ -54,8 +58,10 @@ pub struct Context {
     pub settings: Arc<Settings>,
     /// Where pages come from.
     pub fetcher: Fetcher,
-    /// What is known of elements from before.
+    /// What is known of elements from before, for those who only look them up.
     pub elements: Arc<dyn Elements>,
+    /// The same, for those who write there.
+    pub repository: Arc<Repository>,
     /// Where the call that is served tells how far it is.
     pub progress: Progress,
 }
@@ -64,7 +70,8 @@ impl Context {
     /// Sets everything up.
     pub fn new(settings: Settings) -> Result<Self, ToolError> {
         let fetcher = Fetcher::new(&settings)?;
-        let elements = Arc::new(NoElements);
-        Ok(Self { settings: Arc::new(settings), fetcher, elements, progress: Progress::default() })
+        let repository = Arc::new(Repository::new(settings.data_dir.as_deref()));
+        let elements = Arc::clone(&repository) as Arc<dyn Elements>;
+        Ok(Self { settings: Arc::new(settings), fetcher, elements, repository, progress: Progress::default() })
     }
 }

@@ -10,7 +10,7 @@ use rmcp::schemars::JsonSchema;
 use serde::de::DeserializeOwned;
 use serde_json::{Number, Value};
 
-use super::Context;
+use super::{Context, healing, locators, repository};
 use super::reply::{ToolError, ToolResult, class};
 
 /// What calling a tool twice does.
@@ -53,7 +53,36 @@ macro_rules! entry {
 }
 
 /// Every tool.
-pub static TOOLS: &[Entry] = &[];
+pub static TOOLS: &[Entry] = &[
+    entry!(
+        "generate_locators",
+        locators::tool::generate_locators,
+        locators::tool::Args,
+        Settles,
+        "Find several unique, ranked locators for each interactive element of a page and keep them in the element repository"
+    ),
+    entry!(
+        "heal_element",
+        healing::tool::heal_element,
+        healing::tool::HealArgs,
+        Settles,
+        "Find an element again whose locator is broken; what is not sure enough goes to a person"
+    ),
+    entry!(
+        "apply_healing",
+        healing::tool::apply_healing,
+        healing::tool::ApplyArgs,
+        Settles,
+        "Write a healing that a person approved into the element repository"
+    ),
+    entry!(
+        "warm_cache",
+        repository::tool::warm_cache,
+        repository::tool::Args,
+        Settles,
+        "Load elements into the repository's cache, after looking at given pages again"
+    ),
+];
 
 /// The tool of this name.
 pub fn find(name: &str) -> Option<&'static Entry> {

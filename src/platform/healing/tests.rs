@@ -1,0 +1,87 @@
+use std::time::Duration;
+
+use url::Url;
+
+use super::*;
+use crate::platform::page::{Limits, selector};
+
+const OLD: &str = "<title>Booking</title><main><h1>Book a seat</h1><form id=booking><p>Enter who travels</p>\
+    <label for=mail>E-mail</label><input id=mail name=email type=email placeholder='you@example.org'>\
+    <label for=pw>Password</label><input id=pw name=password type=password>\
+    <button id=book class='btn buy'>Book now</button><a href=/cancel class=btn>Cancel</a></form></main>";
+
+fn page(html: &str) -> Page {
+    Page::parse(Url::parse("http://site.test/book").unwrap(), html, &Limits::default()).unwrap()
+}
+
+fn print(css: &str) -> Fingerprint {
+    let page = page(OLD);
+    let survey = Survey::of(&page);
+    let element = page.select(&selector(css).unwrap()).next().unwrap();
+    Fingerprint::of(&page, &survey, survey.number_of(element).unwrap())
+}
+
+/// The id or address of the element that is found, the strategy and the confidence.
+fn found(html: &str, old: &Fingerprint) -> Option<(String, Strategy, f64)> {
+    let page = page(html);
+    let survey = Survey::of(&page);
+    let deadline = Instant::now() + Duration::from_secs(60);
+    let healing = heal(&page, &survey, old, &Weights::default(), deadline).unwrap()?;
+    let best = healing.best();
+    let element = survey.at(best.at);
+    let name = element.attribute("id").or(element.attribute("href")).unwrap_or(element.tag());
+    Some((name.to_owned(), best.strongest(), healing.confidence))
+}
+
+#[test]
+fn a_redesign_is_seen_through() {
+    let new = "<title>Booking</title><div class=page><header><a href=/>Home</a></header><h2>Book a seat</h2>\
+        <form class=sc-x1><p>Enter who travels</p><div><span>Your mail address</span>\
+        <input id=f1 name=contact_email type=email placeholder='you@example.org'></div>\
+        <div><input id=f2 name=secret type=password aria-label='Password'></div>\
+        <div class=actions><a href=/cancel class=b2>Cancel</a><button id=f3 class='b2 b2-main'>Reserve</button></div></form></div>";
+    for (css, expected) in [("#mail", "f1"), ("#pw", "f2"), ("#book", "f3"), ("a", "/cancel")] {
+        let (name, strategy, confidence) = found(new, &print(css)).unwrap();
+        assert_eq!(name, expected, "{css}: {strategy:?} {confidence}");
+    }
+}
+
+#[test]
+fn the_strongest_strategy_is_named() {
+    let strategy = |html: &str, css: &str| found(html, &print(css)).unwrap().1;
+    let swapped = OLD.replace("Book now", "Go").replace("btn buy", "x").replace("E-mail", "Contact");
+    assert_eq!(strategy(&swapped, "#book"), Strategy::IdMatch);
+    assert_eq!(strategy(&OLD.replace("id=book ", "id=q7f3a9 "), "#book"), Strategy::AttributeMatch);
+    assert_eq!(strategy(&OLD.replace("id=book class='btn buy'", "class=zz type=submit"), "#book"), Strategy::TextMatch);
+    assert_eq!(
+        strategy(&OLD.replace("id=book class='btn buy'>Book now", "class=zz type=submit>Reserve now"), "#book"),
+        Strategy::SemanticMatch
+    );
+}
+
+#[test]
+fn what_is_gone_or_twice_there_is_not_sure() {
+    let gone = OLD.replace("<button id=book class='btn buy'>Book now</button>", "");
+    let (_, _, confidence) = found(&gone, &print("#book")).unwrap();
+    assert!(confidence < THRESHOLD, "{confidence}");
+    let twice = OLD.replace(
+        "<button id=book class='btn buy'>Book now</button>",
+        "<button class='btn buy'>Book now</button><button class='btn buy'>Book now</button>",
+    );
+    let (_, _, confidence) = found(&twice, &print("#book")).unwrap();
+    assert!(confidence < THRESHOLD, "{confidence}");
+    let (_, _, unchanged) = found(OLD, &print("#book")).unwrap();
+    assert!(unchanged > 0.95, "{unchanged}");
+    assert!(found("<p>nothing to press</p>", &print("#book")).is_none());
+}
+
+#[test]
+fn time_is_bounded() {
+    let many = "<a href=/x>same</a>".repeat(20_000);
+    let page = page(&many);
+    let survey = Survey::of(&page);
+    let error = heal(&page, &survey, &print("a"), &Weights::default(), Instant::now()).unwrap_err();
+    assert_eq!(error.class, "dom_analysis_timeout");
+    let generated = crate::platform::locators::generate(&page, &survey, &[3, 4, 5], Instant::now());
+    assert_eq!((generated.done.len(), generated.missing.len()), (0, 3));
+}
