@@ -8,10 +8,10 @@
 import { createInterface } from "node:readline";
 import { createReadStream, readFileSync } from "node:fs";
 import { createRequire } from "node:module";
-import { join } from "node:path";
+import { resolve } from "node:path";
 
 const [locators, browser] = process.argv.slice(2);
-const require = createRequire(join(process.env.NODE_PATH_DIR ?? ".", "node_modules", "here.js"));
+const require = createRequire(resolve(process.env.NODE_PATH_DIR ?? ".", "node_modules", "here.js"));
 const { chromium } = require("playwright-core");
 
 /** Of each locator of a page: how many elements it selects, and the number of the first. Runs in the browser. */
@@ -63,8 +63,8 @@ for await (const line of createInterface({ input: createReadStream(locators) }))
     for (const [which, { by, strategy, value }] of locators.entries()) {
       let answer = seen.answers[count][which];
       if (by === "role") {
-        // Each takes the browser some milliseconds; enough of every page is asked.
-        if (count % Math.ceil(found.length / 40) !== 0) continue;
+        // Each takes the browser a tenth of a second; ten of every page are asked.
+        if (count % Math.ceil(found.length / 10) !== 0) continue;
         const named = value.replace(/"\]$/, '"s][include-hidden]');
         const all = page.locator(`role=${named}`);
         const size = await all.count();

@@ -1,6 +1,6 @@
 //! Changes pages, heals, and keeps what came of it.
 
-use ganger::platform::healing::{Strategy, Weights, compare, heal};
+use ganger::platform::healing::{Confidence, Facts, Rivals, Strategy, Weights, compare, heal};
 use ganger::platform::locators::survey::Survey;
 use ganger::platform::locators::{Fingerprint, deadline_in};
 use ganger::platform::page::{Limits, Page};
@@ -13,7 +13,7 @@ use crate::mutate::{Change, RECIPES, TRUTH, changed, mark, unmark};
 use crate::{page, tables, targets};
 
 /// Elements of one page that are looked for.
-const ELEMENTS: usize = 12;
+const ELEMENTS: usize = 8;
 
 /// One healing.
 #[derive(Debug, Clone)]
@@ -21,6 +21,8 @@ pub struct Case {
     pub recipe: &'static str,
     /// The number of the page.
     pub page: usize,
+    /// Whether it is of a site that nothing is fitted on.
+    pub is_of_last_site: bool,
     /// Whether the element was there to be found.
     pub there: bool,
     /// Whether the best candidate was the element.
@@ -29,43 +31,61 @@ pub struct Case {
     pub twin: bool,
     pub strategy: Strategy,
     pub confidence: f64,
-    pub facts: [f64; 3],
+    /// What the confidence comes from where the other elements of the page are remembered.
+    pub among: Facts,
+    /// The same where they are not.
+    pub alone: Facts,
+    /// Whether the best candidate was the element then.
+    pub right_alone: bool,
     pub took_ms: f64,
     /// Of the element and of the best other one, by each strategy.
     own: Option<[Option<f64>; 5]>,
     other: Option<[Option<f64>; 5]>,
 }
 
-/// The pages that numbers are fitted on; all others are what they are judged on.
-fn is_for_fitting(page: usize) -> bool {
-    page % 2 == 0
+/// The pages that numbers are fitted on: every second one, but none of the last site. All others are what the
+/// numbers are judged on.
+fn is_for_fitting(case: &Case) -> bool {
+    case.page % 2 == 0 && !case.is_of_last_site
 }
 
 pub fn mutations(files: &[String]) -> anyhow::Result<()> {
     let first = all(files, &Weights::default())?;
-    println!("## Built-in weights, judged on the pages that nothing was fitted on\n");
-    let judged: Vec<Case> = first.iter().filter(|case| !is_for_fitting(case.page)).cloned().collect();
-    tables::print(&judged);
-
+    report("Built-in weights", &first, &Weights::default());
     let weights = fitted_strategies(&first, Weights::default());
     let second = all(files, &weights)?;
     let weights = fitted_confidence(&second, weights);
-    println!("\n## Weights fitted on the other half of the pages, judged on the same pages\n");
-    println!("```json\n{}\n```\n", serde_json::to_string(&weights)?);
-    let judged: Vec<Case> = second
-        .iter()
-        .filter(|case| !is_for_fitting(case.page))
-        .map(|case| Case { confidence: weights.confidence(&case.facts), ..case.clone() })
-        .collect();
-    tables::print(&judged);
+    println!("## Fitted weights\n\n```json\n{}\n```\n", serde_json::to_string(&weights)?);
+    report("Fitted weights", &second, &weights);
     Ok(())
+}
+
+/// The tables of the pages that nothing was fitted on.
+fn report(title: &str, cases: &[Case], weights: &Weights) {
+    let judged: Vec<Case> = cases.iter().filter(|case| !is_for_fitting(case)).cloned().collect();
+    let with = |facts: fn(&Case) -> Facts| -> Vec<Case> {
+        judged.iter().map(|case| Case { confidence: weights.confidence(&facts(case)), ..case.clone() }).collect()
+    };
+    println!("## {title}, the other elements of the page remembered\n");
+    let among = with(|case| case.among);
+    tables::print(&among);
+    println!("### Of these, the site that nothing was fitted on\n");
+    tables::reliability(&among.iter().filter(|case| case.is_of_last_site).cloned().collect::<Vec<_>>());
+    println!("## {title}, only the element itself remembered\n");
+    let alone: Vec<Case> =
+        with(|case| case.alone).into_iter().map(|case| Case { right: case.right_alone, ..case }).collect();
+    tables::print(&alone);
 }
 
 fn all(files: &[String], weights: &Weights) -> anyhow::Result<Vec<Case>> {
     let mut cases = Vec::new();
+    let site = |file: &String| file.split('/').find(|part| *part == "gentelella").map(str::to_owned);
+    let last = files.last().and_then(site);
     for (number, file) in files.iter().enumerate() {
         if let Some(original) = page(file)? {
-            cases.extend(of_page(number, original, weights));
+            let found = of_page(number, original, weights);
+            let is_of_last_site = last.is_some() && site(file) == last;
+            cases.extend(found.into_iter().map(|case| Case { is_of_last_site, ..case }));
         }
     }
     Ok(cases)
@@ -73,7 +93,7 @@ fn all(files: &[String], weights: &Weights) -> anyhow::Result<Vec<Case>> {
 
 fn of_page(number: usize, mut original: Page, weights: &Weights) -> Vec<Case> {
     let mut dice = StdRng::seed_from_u64(number as u64);
-    let (prints, marks) = {
+    let (prints, rivals, marks) = {
         let survey = Survey::of(&original);
         let mut places = targets(&survey);
         places.shuffle(&mut dice);
@@ -81,7 +101,7 @@ fn of_page(number: usize, mut original: Page, weights: &Weights) -> Vec<Case> {
             places.iter().take(ELEMENTS).map(|at| Fingerprint::of(&original, &survey, *at)).collect();
         let marks: Vec<_> =
             places.iter().enumerate().map(|(count, at)| (survey.at(*at).element.id(), count.to_string())).collect();
-        (prints, marks)
+        (prints, rivals, marks)
     };
     mark(&mut original.dom, &marks);
     let mut cases = Vec::new();
@@ -101,7 +121,7 @@ fn of_page(number: usize, mut original: Page, weights: &Weights) -> Vec<Case> {
                 // A change of another element has swallowed this one.
                 continue;
             }
-            cases.extend(case(recipe, number, &new, &survey, print, at, weights));
+            cases.extend(case(recipe, number, &new, &survey, print, &rivals[count], at, weights));
         }
     }
     cases
@@ -113,12 +133,14 @@ fn case(
     page: &Page,
     survey: &Survey<'_>,
     print: &Fingerprint,
+    rivals: &Rivals,
     at: Option<usize>,
     weights: &Weights,
 ) -> Option<Case> {
     let begun = tokio::time::Instant::now();
-    let healing = heal(page, survey, print, weights, deadline_in(60_000)).ok()??;
+    let healing = heal(page, survey, print, rivals, weights, deadline_in(60_000)).ok()??;
     let took_ms = begun.elapsed().as_secs_f64() * 1e3;
+    let alone = heal(page, survey, print, &Rivals::default(), weights, deadline_in(60_000)).ok()??;
     let best = healing.best();
     let same = |one: &Fingerprint, other: &Fingerprint| {
         one.tag == other.tag
@@ -129,16 +151,19 @@ fn case(
     let twin = at.is_some_and(|at| {
         at != best.at && same(&Fingerprint::of(page, survey, at), &Fingerprint::of(page, survey, best.at))
     });
-    let other = healing.candidates.iter().find(|candidate| Some(candidate.at) != at).map(|candidate| candidate.scores);
+    let other = alone.candidates.iter().find(|candidate| Some(candidate.at) != at).map(|candidate| candidate.scores);
     Some(Case {
         recipe,
         page: number,
+        is_of_last_site: false,
         there: at.is_some(),
         right: at == Some(best.at),
         twin,
         strategy: best.strongest(),
         confidence: healing.confidence,
-        facts: healing.facts,
+        among: healing.facts,
+        alone: alone.facts,
+        right_alone: at == Some(alone.best().at),
         took_ms,
         own: at.map(|at| compare(page, survey, print, at)),
         other,
@@ -152,7 +177,7 @@ fn fitted_strategies(cases: &[Case], weights: Weights) -> Weights {
         let facts = own.iter().zip(other).map(|(own, other)| own.unwrap_or(0.0) - other.unwrap_or(0.0)).collect();
         Some(Example { facts, right: true })
     };
-    let fitting = cases.iter().filter(|case| is_for_fitting(case.page) && case.there);
+    let fitting = cases.iter().filter(|case| is_for_fitting(case) && case.there);
     let examples: Vec<Example> = fitting.filter_map(differences).collect();
     let fitted = logistic_regression(&examples, false, 0.02);
     let sum: f64 = fitted.iter().sum();
@@ -164,11 +189,20 @@ fn fitted_strategies(cases: &[Case], weights: Weights) -> Weights {
 }
 
 fn fitted_confidence(cases: &[Case], weights: Weights) -> Weights {
-    let fitting = cases.iter().filter(|case| is_for_fitting(case.page));
-    let examples: Vec<Example> =
-        fitting.map(|case| Example { facts: case.facts.to_vec(), right: case.right }).collect();
-    let fitted = logistic_regression(&examples, true, f64::MIN);
-    let [score, margin, evidence, bias] =
-        fitted.try_into().unwrap_or([0.0; 4]).map(ganger::platform::locators::rounded);
-    Weights { score, margin, evidence, bias, ..weights }
+    let fit = |facts: fn(&Case) -> (Facts, bool)| {
+        let fitting = cases.iter().filter(|case| is_for_fitting(case)).map(facts);
+        let seen = |(facts, right): (Facts, bool)| Example {
+            facts: vec![facts.score, facts.margin, facts.evidence, facts.lead.unwrap_or(0.0)],
+            right,
+        };
+        let fitted = logistic_regression(&fitting.map(seen).collect::<Vec<_>>(), true, f64::MIN);
+        let [score, margin, evidence, lead, bias] =
+            fitted.try_into().unwrap_or([0.0; 5]).map(ganger::platform::locators::rounded);
+        Confidence { bias, score, margin, evidence, lead }
+    };
+    Weights {
+        alone: fit(|case| (case.alone, case.right_alone)),
+        among: fit(|case| (case.among, case.right)),
+        ..weights
+    }
 }

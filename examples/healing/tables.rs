@@ -75,7 +75,7 @@ fn by_strategy(cases: &[Case]) {
     println!();
 }
 
-fn reliability(cases: &[Case]) {
+pub fn reliability(cases: &[Case]) {
     println!("| Confidence | Cases | Mean confidence | Right |\n|---|---|---|---|");
     let edges = [0.0, 0.02, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99, 1.000_001];
     let (mut error, mut squares) = (0.0, 0.0);

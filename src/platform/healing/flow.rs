@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 use url::Url;
 
-use super::{Candidate, Healing, Strategy, Weights, guess, heal};
+use super::{Candidate, Healing, Rivals, Strategy, Weights, guess, heal};
 use crate::platform::locators::survey::Survey;
 use crate::platform::locators::{Fingerprint, Locator, RankedLocator, generate, resolve};
 use crate::platform::observation;
@@ -14,6 +14,9 @@ use crate::platform::repository::{ElementId, Keep, MadeBy, Names, Origin, Record
 
 /// Below this confidence nobody needs to look at the candidates: the element is gone.
 pub const NOTHING_LIKE_IT: f64 = 0.02;
+
+/// Other elements of the page that are remembered with the one looked for.
+const OTHERS_MAX: usize = 2_000;
 
 /// Characters of an element and of a page that a person gets to see.
 const ELEMENT_CHARS: usize = 300;
@@ -76,6 +79,7 @@ struct Remembered {
     record: Option<std::sync::Arc<Record>>,
     fingerprint: Fingerprint,
     locator: Option<Locator>,
+    others: Vec<Fingerprint>,
 }
 
 /// Heals an element on a page; keeps what is sure enough.
@@ -130,7 +134,11 @@ async fn remembered(
             return Err(ToolError::bad_arguments(message).observing(observations.clone()));
         }
     };
-    Ok(Remembered { record, fingerprint, locator })
+    let home = record.as_ref().map_or_else(|| ElementId::on(url, ""), |record| record.id.clone());
+    let others = repository.of_page(&home, OTHERS_MAX).await?;
+    let is_other = |other: &Record| record.as_ref().is_none_or(|record| record.row != other.row);
+    let others = others.into_iter().filter(is_other).map(|other| other.fingerprint).collect();
+    Ok(Remembered { record, fingerprint, locator, others })
 }
 
 fn judged(
@@ -150,7 +158,8 @@ fn judged(
         return Ok(Outcome { id, end: End::Unbroken, proposal: None, observations: Vec::new(), evidence: Value::Null });
     }
     let old = &remembered.fingerprint;
-    let Some(healing) = heal(page, &survey, old, weights, deadline)? else {
+    let rivals = Rivals::of(remembered.others.iter().filter(|other| *other != old).cloned());
+    let Some(healing) = heal(page, &survey, old, &rivals, weights, deadline)? else {
         return Err(not_found(page, remembered, None, Value::Null));
     };
     let evidence = evidence(page, &survey, remembered, &healing, deadline);

@@ -1,10 +1,11 @@
 //! Healing: an element that its locators no longer find is known again by what is remembered of it.
 //!
 //! Every element that could be it is scored by five strategies; their weighted mean, its distance to the
-//! runner-up and how much there was to go by give a confidence. What to do with it is the caller's business.
+//! runner-up, what other remembered elements claim, and how much there was to go by give a confidence. What to do with it is the caller's business.
 
 pub mod flow;
 pub mod guess;
+mod rivals;
 mod scores;
 pub mod tool;
 mod weights;
@@ -13,8 +14,9 @@ mod words;
 use serde::Serialize;
 use tokio::time::Instant;
 
+pub use self::rivals::Rivals;
 use self::scores::Traits;
-pub use self::weights::{MARGIN_MAX, Strategy, Weights};
+pub use self::weights::{Confidence, Facts, Strategy, Weights};
 use super::locators::survey::Survey;
 use super::locators::{Fingerprint, rounded};
 use super::page::{Page, is_interactive, is_visible};
@@ -27,6 +29,9 @@ pub const THRESHOLD: f64 = 0.8;
 /// Candidates that somebody may want to look at.
 pub const CANDIDATES_MAX: usize = 5;
 
+/// The likeliest candidates, which others may claim.
+const CLAIMED_MAX: usize = 6;
+
 /// Elements between two looks at the clock.
 const ELEMENTS_BETWEEN_LOOKS: usize = 64;
 
@@ -36,7 +41,7 @@ pub struct Candidate {
     /// Its number in the survey.
     #[serde(skip)]
     pub at: usize,
-    /// The weighted mean of its scores.
+    /// The weighted mean of its scores, less what another remembered element claims beyond it.
     pub score: f64,
     /// By each strategy, in the order of [`Strategy::ALL`]; nothing where there was no evidence.
     #[serde(skip)]
@@ -64,8 +69,8 @@ pub struct Healing {
     pub candidates: Vec<Candidate>,
     /// How likely it is that the first one is the element.
     pub confidence: f64,
-    /// What the confidence was computed from: score, margin, evidence.
-    pub facts: [f64; 3],
+    /// What the confidence was computed from.
+    pub facts: Facts,
     /// How many elements were looked at.
     pub looked_at: usize,
 }
@@ -82,6 +87,7 @@ pub fn heal(
     page: &Page,
     survey: &Survey<'_>,
     old: &Fingerprint,
+    rivals: &Rivals,
     weights: &Weights,
     deadline: Instant,
 ) -> Result<Option<Healing>, ToolError> {
@@ -102,15 +108,40 @@ pub fn heal(
     }
     let looked_at = candidates.len();
     candidates.sort_by(|a, b| b.score.total_cmp(&a.score));
+    candidates.truncate(CLAIMED_MAX);
+    let claims = rivals.are_most_of(looked_at).then(|| claimed(page, survey, &mut candidates, rivals, weights));
     candidates.truncate(CANDIDATES_MAX);
     let Some(best) = candidates.first() else { return Ok(None) };
     let second = candidates.get(1).map_or(0.0, |second| second.score);
-    let facts = [best.score, weights::margin(best.score, second), weights::evidence(weights, &best.scores)];
+    let evidence = weights::evidence(weights, &best.scores);
+    let facts = Facts::of(best.score, second, evidence, claims.and_then(|claims| claims.first().copied()));
     let confidence = weights.confidence(&facts);
     for candidate in &mut candidates {
         candidate.score = rounded(candidate.score);
     }
     Ok(Some(Healing { candidates, confidence, facts, looked_at }))
+}
+
+/// Lowers the candidates that other elements claim and puts them in order again; answers how far each is from the
+/// best claim on it.
+fn claimed(
+    page: &Page,
+    survey: &Survey<'_>,
+    candidates: &mut Vec<Candidate>,
+    rivals: &Rivals,
+    weights: &Weights,
+) -> Vec<f64> {
+    let claims = candidates.drain(..).map(|mut candidate| {
+        let claim = rivals.claim(&Traits::of(Fingerprint::of(page, survey, candidate.at)), weights);
+        let lead = candidate.score - claim;
+        candidate.score += lead.min(0.0);
+        (candidate, lead)
+    });
+    let mut claims: Vec<(Candidate, f64)> = claims.collect();
+    claims.sort_by(|a, b| b.0.score.total_cmp(&a.0.score));
+    let (ordered, leads): (Vec<Candidate>, Vec<f64>) = claims.into_iter().unzip();
+    *candidates = ordered;
+    leads
 }
 
 /// Whether an element can be the one at all: a person acts on both, or reads both.

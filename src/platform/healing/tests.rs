@@ -26,7 +26,7 @@ fn found(html: &str, old: &Fingerprint) -> Option<(String, Strategy, f64)> {
     let page = page(html);
     let survey = Survey::of(&page);
     let deadline = Instant::now() + Duration::from_secs(60);
-    let healing = heal(&page, &survey, old, &Weights::default(), deadline).unwrap()?;
+    let healing = heal(&page, &survey, old, &Rivals::default(), &Weights::default(), deadline).unwrap()?;
     let best = healing.best();
     let element = survey.at(best.at);
     let name = element.attribute("id").or(element.attribute("href")).unwrap_or(element.tag());
@@ -80,8 +80,27 @@ fn time_is_bounded() {
     let many = "<a href=/x>same</a>".repeat(20_000);
     let page = page(&many);
     let survey = Survey::of(&page);
-    let error = heal(&page, &survey, &print("a"), &Weights::default(), Instant::now()).unwrap_err();
+    let error = heal(&page, &survey, &print("a"), &Rivals::default(), &Weights::default(), Instant::now()).unwrap_err();
     assert_eq!(error.class, "dom_analysis_timeout");
     let generated = crate::platform::locators::generate(&page, &survey, &[3, 4, 5], Instant::now());
     assert_eq!((generated.done.len(), generated.missing.len()), (0, 3));
+}
+
+#[test]
+fn what_another_element_claims_is_not_taken() {
+    let gone = page(&OLD.replace("<a href=/cancel class=btn>Cancel</a>", "").replace("Book now", "Book"));
+    let with = "<a href=/cancel class=btn>Cancel</a><a href=/skip class=btn>Skip</a>";
+    let old = page(&OLD.replace("<a href=/cancel class=btn>Cancel</a>", with));
+    let new = page(&OLD.replace("<a href=/cancel class=btn>Cancel</a>", "<a href=/skip class=btn>Skip</a>"));
+    let survey = Survey::of(&old);
+    let prints: Vec<Fingerprint> =
+        (0..survey.len()).map(|at| Fingerprint::of(&old, &survey, at)).filter(|print| print.interactive).collect();
+    let (wanted, others): (Vec<_>, Vec<_>) = prints.into_iter().partition(|print| print.text == "Cancel");
+    let deadline = Instant::now() + Duration::from_secs(60);
+    let confidence = |page: &Page, rivals: &Rivals| {
+        heal(page, &Survey::of(page), &wanted[0], rivals, &Weights::default(), deadline).unwrap().unwrap().confidence
+    };
+    let (alone, among) = (confidence(&new, &Rivals::default()), confidence(&new, &Rivals::of(others.clone())));
+    assert!(among < alone && among < 0.5, "{among} and {alone}");
+    assert!(confidence(&gone, &Rivals::of(others)) < THRESHOLD);
 }

@@ -39,55 +39,93 @@ impl Strategy {
     }
 }
 
+/// What the facts of a healing count in the log-odds of its being right.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Confidence {
+    /// Of every healing.
+    pub bias: f64,
+    /// The score of the best candidate.
+    pub score: f64,
+    /// Its distance to the runner-up.
+    pub margin: f64,
+    /// The share of the weights that there was evidence for.
+    pub evidence: f64,
+    /// Its lead over what other elements claim.
+    pub lead: f64,
+}
+
 /// The weights of the strategies and of the confidence.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Weights {
     /// Of each strategy, in the order of [`Strategy::ALL`]; a strategy without evidence is left out and the rest counts more.
     pub strategies: [f64; 5],
-    /// Added to the log-odds of every healing.
-    pub bias: f64,
-    /// What the score of the best candidate counts in log-odds.
-    pub score: f64,
-    /// What its distance to the runner-up counts.
-    pub margin: f64,
-    /// What it counts that the element was unique among its like in its old surroundings: the share of strategies with evidence.
-    pub evidence: f64,
+    /// Where only the element itself is remembered.
+    pub alone: Confidence,
+    /// Where the other elements of its page are remembered, too.
+    pub among: Confidence,
 }
 
 impl Default for Weights {
     fn default() -> Self {
-        Self { strategies: [0.25, 0.2, 0.25, 0.15, 0.15], bias: -6.0, score: 8.0, margin: 8.0, evidence: 1.0 }
+        Self {
+            strategies: [0.097, 0.239, 0.05, 0.05, 0.564],
+            alone: Confidence { bias: -3.213, score: 7.826, margin: 13.987, evidence: -3.861, lead: 0.0 },
+            among: Confidence { bias: -3.213, score: 7.826, margin: 13.987, evidence: -3.861, lead: 3.0 },
+        }
     }
 }
 
 /// A distance above this one adds no certainty.
-pub const MARGIN_MAX: f64 = 0.35;
+const DISTANCE_MAX: f64 = 0.35;
+
+/// What the confidence is computed from.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Facts {
+    /// The score of the best candidate.
+    pub score: f64,
+    /// Its distance to the runner-up, as far as it counts.
+    pub margin: f64,
+    /// The share of the weights that there was evidence for.
+    pub evidence: f64,
+    /// Its lead over what other elements claim, as far as it counts; nothing if they are not known.
+    pub lead: Option<f64>,
+}
+
+impl Facts {
+    pub(super) fn of(best: f64, second: f64, evidence: f64, lead: Option<f64>) -> Self {
+        let margin = (best - second).clamp(0.0, DISTANCE_MAX);
+        Self { score: best, margin, evidence, lead: lead.map(|lead| lead.clamp(-DISTANCE_MAX, DISTANCE_MAX)) }
+    }
+}
 
 impl Weights {
     /// The weighted mean of what there is evidence for, 0 to 1.
     pub fn score(&self, scores: &[Option<f64>; 5]) -> f64 {
-        let known = || scores.iter().zip(self.strategies).filter_map(|(score, weight)| Some((((*score)?), weight)));
+        let known = || scores.iter().zip(self.strategies).filter_map(|(score, weight)| Some(((*score)?, weight)));
         let all: f64 = known().map(|(_, weight)| weight).sum();
         if all <= 0.0 { 0.0 } else { known().map(|(score, weight)| score * weight).sum::<f64>() / all }
     }
 
     /// How likely it is that the best candidate is the element.
-    pub fn confidence(&self, facts: &[f64; 3]) -> f64 {
-        let [score, margin, evidence] = facts;
-        let odds = self.bias + self.score * score + self.margin * margin + self.evidence * evidence;
-        1.0 / (1.0 + (-odds).exp())
+    pub fn confidence(&self, facts: &Facts) -> f64 {
+        let counts = if facts.lead.is_some() { &self.among } else { &self.alone };
+        let lead = counts.lead * facts.lead.unwrap_or(0.0);
+        let odds =
+            counts.bias + counts.score * facts.score + counts.margin * facts.margin + counts.evidence * facts.evidence;
+        1.0 / (1.0 + (-odds - lead).exp())
     }
 
-    /// Whether they can be used: finite, none of the strategies negative, not all zero.
+    /// Whether they can be used: finite, no strategy negative, not all of them 0.
     pub fn are_sound(&self) -> bool {
-        let sum: f64 = self.strategies.iter().sum();
-        let confidence = [self.bias, self.score, self.margin, self.evidence];
+        let finite = |one: &Confidence| {
+            [one.bias, one.score, one.margin, one.evidence, one.lead].iter().all(|weight| weight.is_finite())
+        };
         self.strategies.iter().all(|weight| weight.is_finite() && *weight >= 0.0)
-            && sum > 0.0
-            && confidence.iter().all(|weight| weight.is_finite())
-            && self.score >= 0.0
-            && self.margin >= 0.0
+            && self.strategies.iter().sum::<f64>() > 0.0
+            && finite(&self.alone)
+            && finite(&self.among)
     }
 }
 
@@ -99,24 +137,25 @@ pub(super) fn evidence(weights: &Weights, scores: &[Option<f64>; 5]) -> f64 {
     if all <= 0.0 { 0.0 } else { known / all }
 }
 
-/// The distance to the runner-up as far as it counts.
-pub(super) fn margin(best: f64, second: f64) -> f64 {
-    (best - second).clamp(0.0, MARGIN_MAX)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn a_runner_up_lowers_the_confidence() {
+    fn runners_up_and_rivals_lower_the_confidence() {
         let weights = Weights::default();
-        let sure = weights.confidence(&[0.9, margin(0.9, 0.3), 1.0]);
-        let torn = weights.confidence(&[0.9, margin(0.9, 0.89), 1.0]);
-        assert!(sure > torn + 0.05, "{sure} and {torn}");
+        let of = |second, lead| weights.confidence(&Facts::of(0.9, second, 1.0, lead));
+        assert!(of(0.3, None) > of(0.89, None) + 0.05);
+        assert!(of(0.3, Some(0.3)) > of(0.3, Some(-0.1)) + 0.05);
+    }
+
+    #[test]
+    fn nonsense_is_not_sound() {
+        let weights = Weights::default();
         assert!(weights.are_sound());
         assert!(!Weights { strategies: [0.0; 5], ..weights }.are_sound());
-        assert!(!Weights { bias: f64::NAN, ..weights }.are_sound());
+        assert!(!Weights { strategies: [-0.1, 1.0, 1.0, 1.0, 1.0], ..weights }.are_sound());
+        assert!(!Weights { alone: Confidence { bias: f64::NAN, ..weights.alone }, ..weights }.are_sound());
     }
 
     #[test]

@@ -130,7 +130,7 @@ pub fn generated(name: &str) -> f64 {
         / f64::from(u32::try_from(lower.len()).unwrap_or(u32::MAX));
     let made = if MADE_BY.iter().any(|start| lower.starts_with(start)) { 0.8 } else { 0.0 };
     let mixed = if has_mixed_piece(name) { 0.7 } else { 0.0 };
-    worst.max(made).max(mixed).max((share * 1.6).min(1.0))
+    worst.max(made).max(mixed).max(if digits > 2 { (share * 1.6).min(1.0) } else { 0.0 })
 }
 
 /// One piece between hyphens and underscores.
@@ -144,10 +144,11 @@ fn piece_generated(piece: &str) -> f64 {
     match () {
         () if is_hex && piece.len() >= 6 && digits > 0 => 1.0,
         () if digits >= 5 || turns >= 3 => 0.9,
-        () if digits > 0 && letters == 0 => 0.35,
+        () if digits > 1 && letters == 0 => 0.35,
         () if letters > 0 && digits > 0 && piece.len() >= 5 && turns >= 2 => 0.7,
         () if letters >= 6 && vowels == 0 => 0.7,
-        () if digits > 0 => 0.3,
+        () if digits == 1 => 0.2,
+        () if digits > 0 => 0.35,
         () => 0.0,
     }
 }
