@@ -15,6 +15,8 @@ mod jobs;
 mod migrate;
 mod ndjson;
 mod output;
+#[cfg(feature = "platform-tools")]
+mod platform_tools;
 mod pools;
 mod queues;
 mod serve;
@@ -49,6 +51,9 @@ Exit status: 0 done, 1 failed, 2 wrong usage, 69 server unreachable, 75 refused 
 enum Command {
     /// Run the daemon: the API, the queues and the workers.
     Serve(serve::Args),
+    /// Serve the reference platform: an MCP server that plans and runs tests of web pages.
+    #[cfg(feature = "platform-tools")]
+    PlatformTools(platform_tools::Args),
     /// Submit one job, or a file of jobs with one JSON object a line.
     Submit(submit::Args),
     /// List, show, retry, replay, cancel and delete jobs; tell why one waits and which are stuck.
@@ -109,6 +114,8 @@ fn code(status: i32) -> ExitCode {
 async fn run(command: Command) -> i32 {
     let outcome: Outcome = match command {
         Command::Serve(args) => args.run().await,
+        #[cfg(feature = "platform-tools")]
+        Command::PlatformTools(args) => args.run().await,
         Command::Config(args) => args.run(),
         Command::Migrate(args) => args.run().await,
         Command::Submit(args) => args.run().await,
@@ -179,6 +186,23 @@ mod tests {
         ] {
             let parsed = Cli::try_parse_from(std::iter::once("ganger").chain(line.split(' ')));
             assert!(parsed.is_ok(), "{line}: {}", parsed.unwrap_err());
+        }
+    }
+
+    #[cfg(feature = "platform-tools")]
+    #[test]
+    fn the_platform_has_a_line_of_its_own() {
+        for (line, is_good) in [
+            ("platform-tools", true),
+            ("platform-tools --root pages --data-dir d --server http://a:1", true),
+            ("platform-tools --listen 127.0.0.1:0 --allow-host tools", true),
+            ("platform-tools --site v2 --listen 127.0.0.1:0 --site-files examples/booking-site", true),
+            ("platform-tools --site v2", false),
+            ("platform-tools --allow-host tools", false),
+            ("platform-tools --site v3 --listen 127.0.0.1:0", false),
+        ] {
+            let parsed = Cli::try_parse_from(std::iter::once("ganger").chain(line.split(' ')));
+            assert_eq!(parsed.is_ok(), is_good, "{line}");
         }
     }
 

@@ -54,18 +54,3 @@ pub trait Elements: Debug + Send + Sync {
     /// Looks for an element that its selector no longer finds.
     async fn heal(&self, broken: Broken) -> Result<Healed, ToolError>;
 }
-
-/// No repository: nothing is known, nothing is healed.
-#[derive(Debug, Clone, Copy)]
-pub struct NoElements;
-
-#[async_trait]
-impl Elements for NoElements {
-    async fn locate(&self, _element: &str) -> Result<Option<Known>, ToolError> {
-        Ok(None)
-    }
-
-    async fn heal(&self, _broken: Broken) -> Result<Healed, ToolError> {
-        Ok(Healed::default())
-    }
-}

@@ -147,7 +147,11 @@ impl Fetcher {
     pub async fn send(&self, request: Request, cookies: &mut dyn CookieStore) -> Result<Answer, ToolError> {
         let url = request.url.clone();
         let answer = timeout(self.time, async {
-            if url.scheme() == "file" { self.file(&url).await } else { self.follow(request, cookies).await }
+            match url.scheme() {
+                "file" if request.form.is_none() => self.file(&url).await,
+                "http" | "https" => self.follow(request, cookies).await,
+                _ => Err(ToolError::bad_arguments(format!("nothing can be sent to {url}"))),
+            }
         });
         answer.await.unwrap_or_else(|_| {
             let message = format!("{url} did not come within {} ms", self.time.as_millis());
@@ -184,7 +188,8 @@ impl Fetcher {
     }
 
     async fn body(&self, url: &Url, response: reqwest::Response) -> Result<Arc<str>, ToolError> {
-        let kind = response.headers().get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or("").to_lowercase();
+        let kind =
+            response.headers().get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or("").to_lowercase();
         if !kind.is_empty() && !kind.starts_with("text/html") && !kind.starts_with("application/xhtml+xml") {
             return Err(ToolError::new(class::NOT_HTML, format!("{url} is {kind}, not text/html")));
         }

@@ -5,21 +5,32 @@
 //! be in the same binary: it imports nothing of the daemon and talks to it over HTTP only
 //! (`docs/PLATFORM.md`, ADR 0026).
 
+pub mod analytics;
+pub mod browser;
+mod daemon;
 pub mod elements;
 pub mod fetch;
 pub mod healing;
-pub mod observation;
 pub mod locators;
+pub mod observation;
 pub mod page;
+pub mod plan;
 pub mod reply;
 pub mod repository;
+pub mod run;
+pub mod seating;
 pub mod server;
+pub mod site;
 pub mod tools;
+
+#[cfg(test)]
+mod testing;
 
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use self::browser::Browsers;
 use self::elements::Elements;
 use self::fetch::Fetcher;
 use self::page::Limits;
@@ -58,6 +69,8 @@ pub struct Context {
     pub settings: Arc<Settings>,
     /// Where pages come from.
     pub fetcher: Fetcher,
+    /// The browsers that are open.
+    pub browsers: Arc<Browsers>,
     /// What is known of elements from before, for those who only look them up.
     pub elements: Arc<dyn Elements>,
     /// The same, for those who write there.
@@ -72,6 +85,7 @@ impl Context {
         let fetcher = Fetcher::new(&settings)?;
         let repository = Arc::new(Repository::new(settings.data_dir.as_deref()));
         let elements = Arc::clone(&repository) as Arc<dyn Elements>;
-        Ok(Self { settings: Arc::new(settings), fetcher, elements, repository, progress: Progress::default() })
+        let (browsers, progress) = (Arc::default(), Progress::default());
+        Ok(Self { settings: Arc::new(settings), fetcher, browsers, elements, repository, progress })
     }
 }

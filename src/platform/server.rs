@@ -1,15 +1,22 @@
 //! The MCP server: the table of tools behind the official SDK, on stdio or over HTTP.
 
 use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
 
+use axum::Router;
 use futures_util::FutureExt;
 use rmcp::model::{
     CallToolRequestParams, CallToolResponse, CallToolResult, ErrorData, Implementation, ListToolsResult, MetaObject,
     PaginatedRequestParams, ProgressNotificationParam, ProgressToken, ServerCapabilities, ServerConfig, Tool,
 };
 use rmcp::service::RequestContext;
-use rmcp::{Peer, RoleServer, ServerHandler};
+use rmcp::transport::io::stdio_pipes;
+use rmcp::transport::streamable_http_server::session::local::LocalSessionManager;
+use rmcp::transport::streamable_http_server::{StreamableHttpServerConfig, StreamableHttpService};
+use rmcp::{Peer, RoleServer, ServerHandler, ServiceExt};
 use serde_json::{Value, json};
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
 
 use super::Context;
 use super::reply::{ToolError, ToolResult, class};
@@ -44,6 +51,32 @@ impl Server {
     pub fn new(context: Context) -> Self {
         Self { context }
     }
+}
+
+/// Serves one client on stdin and stdout until it hangs up.
+pub async fn serve_stdio(context: Context) -> Result<(), String> {
+    match Server::new(context).serve(stdio_pipes()).await {
+        Ok(running) => running.waiting().await.map(|_| ()).map_err(|error| format!("the server broke off: {error}")),
+        // A client that leaves before it has said anything wanted nothing.
+        Err(rmcp::service::ServerInitializeError::ConnectionClosed(_)) => Ok(()),
+        Err(error) => Err(format!("the client does not speak MCP: {error}")),
+    }
+}
+
+/// The server as a part of HTTP: streamable HTTP at `/mcp`. `hosts` are names under which clients may know it, beside those
+/// of the own machine: a page in somebody's browser must not reach it under a name of its own.
+pub fn router(context: &Context, hosts: &[String], stop: &CancellationToken) -> Router {
+    let mut config = StreamableHttpServerConfig::default().with_cancellation_token(stop.child_token());
+    config.allowed_hosts.extend(hosts.iter().cloned());
+    let context = context.clone();
+    let server = move || Ok(Server::new(context.clone()));
+    Router::new()
+        .route_service("/mcp", StreamableHttpService::new(server, Arc::new(LocalSessionManager::default()), config))
+}
+
+/// Serves over HTTP until `stop` fires.
+pub async fn serve_http(listener: TcpListener, router: Router, stop: CancellationToken) -> std::io::Result<()> {
+    axum::serve(listener, router).with_graceful_shutdown(stop.cancelled_owned()).await
 }
 
 impl ServerHandler for Server {

@@ -10,8 +10,8 @@ use rmcp::schemars::JsonSchema;
 use serde::de::DeserializeOwned;
 use serde_json::{Number, Value};
 
-use super::{Context, healing, locators, repository};
 use super::reply::{ToolError, ToolResult, class};
+use super::{Context, analytics, healing, locators, plan, repository, run};
 
 /// What calling a tool twice does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -82,6 +82,42 @@ pub static TOOLS: &[Entry] = &[
         Settles,
         "Load elements into the repository's cache, after looking at given pages again"
     ),
+    entry!(
+        "generate_plan",
+        plan::generate_plan,
+        plan::Args,
+        Reads,
+        "Turns the forms, links and flow of a page into tests that execute_test runs as they are."
+    ),
+    entry!(
+        "run_action",
+        run::run_action,
+        run::ActionArgs,
+        Acts,
+        "Does one step in a static browser (no scripts): load, follow, click, fill, select, check, submit, a policy, or an \
+         assertion. A session keeps the browser open between calls."
+    ),
+    entry!(
+        "execute_test",
+        run::execute_test,
+        run::TestArgs,
+        Acts,
+        "Runs the steps of a test in one static browser and fails with the class of the first step that fails."
+    ),
+    entry!(
+        "query_analytics",
+        analytics::query_analytics,
+        analytics::Query,
+        Reads,
+        "Counts, rates and percentiles over the jobs, queues and pools of the daemon, from its own API."
+    ),
+    entry!(
+        "render_report",
+        analytics::render_report,
+        analytics::ReportArgs,
+        Reads,
+        "Writes the daemon's figures as a report in Markdown and HTML."
+    ),
 ];
 
 /// The tool of this name.
@@ -109,7 +145,8 @@ impl Entry {
 /// The arguments of a tool, or what is wrong with them.
 fn parsed<T: DeserializeOwned + JsonSchema>(mut arguments: Value) -> Result<T, ToolError> {
     shorten(&mut arguments);
-    serde_json::from_value(arguments).map_err(|error| ToolError::new(class::BAD_ARGUMENTS, format!("arguments: {error}")))
+    serde_json::from_value(arguments)
+        .map_err(|error| ToolError::new(class::BAD_ARGUMENTS, format!("arguments: {error}")))
 }
 
 /// Writes fractions in their shortest form: `serde_json` keeps the digits of a number as they were sent, and

@@ -42,6 +42,8 @@ mod health;
 mod idempotency;
 mod life;
 mod overload;
+#[cfg(feature = "platform-tools")]
+mod platform;
 mod pools;
 mod recovery;
 mod retries;

@@ -8,7 +8,17 @@ use crate::platform::page::{Page, accessible_name, role_of, squeeze};
 /// The role and the name of an element; the role is empty where assistive technology may see another one.
 pub(super) fn named<'p>(page: &'p Page, survey: &Survey<'p>, at: usize) -> Option<(&'p str, String)> {
     let element = survey.at(at);
-    let role = role_of(&element.element);
+    let role = match role_of(&element.element) {
+        // Roles of books (`doc-backlink`) are links to engines that do not know them.
+        own if own.contains('-') => {
+            if element.tag() == "a" {
+                "link"
+            } else {
+                ""
+            }
+        }
+        own => own,
+    };
     let is_sure =
         element.tag() != "summary" && element.attribute("list").is_none() && element.attribute("type") != Some("file");
     if role.is_empty() || !is_sure || is_structure(role) {
@@ -39,7 +49,8 @@ fn is_structure(role: &str) -> bool {
 pub(super) fn is_certain(survey: &Survey<'_>, at: usize) -> bool {
     let element = survey.at(at);
     let has = |name| element.attribute(name).is_some_and(|value| !squeeze(value).is_empty());
-    if element.attribute("aria-labelledby").is_some() {
+    let is_of_a_book = element.attribute("role").is_some_and(|role| role.contains('-'));
+    if is_of_a_book || element.attribute("aria-labelledby").is_some() {
         return false;
     }
     if has("aria-label") {

@@ -2,9 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::*;
-use crate::platform::reply::{Reply, ToolError};
-use crate::platform::{Context, Settings, tools};
+use crate::platform::testing::{call, context};
 
 const OLD: &str = "<main><form id=booking><label for=mail>E-mail</label><input id=mail name=email type=email>\
     <button id=book class=buy>Book now</button><a href=/cancel>Cancel</a></form></main>";
@@ -12,16 +10,6 @@ const OLD: &str = "<main><form id=booking><label for=mail>E-mail</label><input i
 /// The same form after a redesign.
 const NEW: &str = "<div class=page><form class=c1><span>Your mail</span><input id=contact-mail name=contact_email type=email>\
     <a href=/cancel class=b2>Cancel</a><button id=reserve class='b2 main'>Book now</button></form></div>";
-
-async fn call(context: &Context, tool: &str, arguments: Value) -> Result<Reply, ToolError> {
-    tools::find(tool).unwrap().call(context.clone(), arguments).await
-}
-
-fn context() -> Context {
-    // Who starts the program does this for all.
-    rustls::crypto::ring::default_provider().install_default().ok();
-    Context::new(Settings::default()).unwrap()
-}
 
 fn at_book(html: &str) -> Value {
     json!({ "html": html, "url": "http://site.test/book" })
