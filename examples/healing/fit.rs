@@ -2,7 +2,7 @@
 
 /// One decision: what was seen, and whether it was right.
 #[derive(Debug, Clone)]
-pub struct Example {
+pub(crate) struct Example {
     pub facts: Vec<f64>,
     pub right: bool,
 }
@@ -13,7 +13,7 @@ fn logistic(odds: f64) -> f64 {
 
 /// Weights (the last one is the bias if there is one) that make the examples likeliest, by steepest ascent with a
 /// little pull to zero. `floor` holds weights up from below.
-pub fn logistic_regression(examples: &[Example], with_bias: bool, floor: f64) -> Vec<f64> {
+pub(crate) fn logistic_regression(examples: &[Example], with_bias: bool, floor: f64) -> Vec<f64> {
     let width = examples.first().map_or(0, |example| example.facts.len());
     let mut weights = vec![0.0; width + usize::from(with_bias)];
     let (mut speed, pull) = (4.0, 1e-4);

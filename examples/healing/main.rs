@@ -2,8 +2,9 @@
 //!
 //! - `healing locators OUT FILE...` writes the locators of every element that a person can act on to OUT, one page a
 //!   line, for another engine to check.
-//! - `healing mutations FILE...` changes the pages by seeded rules, heals, and prints what came of it; weights and
-//!   confidence are fitted on one half of the pages and all tables are of the other half.
+//! - `healing mutations FILE...` changes the pages by seeded rules, heals, and prints what came of it on those pages
+//!   that nothing was fitted on.
+//! - `healing fit FILE...` fits weights on the other pages.
 
 #![allow(
     clippy::print_stdout,
@@ -32,7 +33,8 @@ fn main() -> anyhow::Result<()> {
     match arguments.first().map(String::as_str) {
         Some("locators") if arguments.len() > 2 => locators(&arguments[1], &arguments[2..]),
         Some("mutations") if arguments.len() > 1 => measure::mutations(&arguments[1..]),
-        _ => anyhow::bail!("healing locators OUT FILE... | healing mutations FILE..."),
+        Some("fit") if arguments.len() > 1 => measure::fit(&arguments[1..]),
+        _ => anyhow::bail!("healing locators OUT FILE... | healing mutations FILE... | healing fit FILE..."),
     }
 }
 

@@ -9,15 +9,18 @@ use rand::rngs::StdRng;
 use rand::seq::SliceRandom as _;
 
 use crate::fit::{Example, logistic_regression};
-use crate::mutate::{Change, RECIPES, TRUTH, changed, mark, unmark};
+use crate::mutate::{Change, RECIPES, changed, mark, unmark};
 use crate::{page, tables, targets};
 
 /// Elements of one page that are looked for.
 const ELEMENTS: usize = 8;
 
+/// The least that a strategy counts.
+const LEAST_WEIGHT: f64 = 0.06;
+
 /// One healing.
 #[derive(Debug, Clone)]
-pub struct Case {
+pub(crate) struct Case {
     pub recipe: &'static str,
     /// The number of the page.
     pub page: usize,
@@ -49,29 +52,31 @@ fn is_for_fitting(case: &Case) -> bool {
     case.page % 2 == 0 && !case.is_of_last_site
 }
 
-pub fn mutations(files: &[String]) -> anyhow::Result<()> {
-    let first = all(files, &Weights::default())?;
-    report("Built-in weights", &first, &Weights::default());
-    let weights = fitted_strategies(&first, Weights::default());
-    let second = all(files, &weights)?;
-    let weights = fitted_confidence(&second, weights);
-    println!("## Fitted weights\n\n```json\n{}\n```\n", serde_json::to_string(&weights)?);
-    report("Fitted weights", &second, &weights);
+/// Judges the built-in weights.
+pub(crate) fn mutations(files: &[String]) -> anyhow::Result<()> {
+    report(&all(files, &Weights::default())?, &Weights::default());
+    Ok(())
+}
+
+/// Prints weights for `src/platform/healing/weights.rs`.
+pub(crate) fn fit(files: &[String]) -> anyhow::Result<()> {
+    let weights = fitted_strategies(&all(files, &Weights::default())?, Weights::default());
+    println!("{}", serde_json::to_string_pretty(&fitted_confidence(&all(files, &weights)?, weights))?);
     Ok(())
 }
 
 /// The tables of the pages that nothing was fitted on.
-fn report(title: &str, cases: &[Case], weights: &Weights) {
+fn report(cases: &[Case], weights: &Weights) {
     let judged: Vec<Case> = cases.iter().filter(|case| !is_for_fitting(case)).cloned().collect();
     let with = |facts: fn(&Case) -> Facts| -> Vec<Case> {
         judged.iter().map(|case| Case { confidence: weights.confidence(&facts(case)), ..case.clone() }).collect()
     };
-    println!("## {title}, the other elements of the page remembered\n");
+    println!("## The other elements of the page remembered\n");
     let among = with(|case| case.among);
     tables::print(&among);
     println!("### Of these, the site that nothing was fitted on\n");
     tables::reliability(&among.iter().filter(|case| case.is_of_last_site).cloned().collect::<Vec<_>>());
-    println!("## {title}, only the element itself remembered\n");
+    println!("## Only the element itself remembered\n");
     let alone: Vec<Case> =
         with(|case| case.alone).into_iter().map(|case| Case { right: case.right_alone, ..case }).collect();
     tables::print(&alone);
@@ -97,8 +102,12 @@ fn of_page(number: usize, mut original: Page, weights: &Weights) -> Vec<Case> {
         let survey = Survey::of(&original);
         let mut places = targets(&survey);
         places.shuffle(&mut dice);
-        let prints: Vec<Fingerprint> =
-            places.iter().take(ELEMENTS).map(|at| Fingerprint::of(&original, &survey, *at)).collect();
+        let all: Vec<Fingerprint> =
+            places.iter().take(2_000).map(|at| Fingerprint::of(&original, &survey, *at)).collect();
+        let prints: Vec<Fingerprint> = all.iter().take(ELEMENTS).cloned().collect();
+        let others =
+            |own: usize| all.iter().enumerate().filter(move |(at, _)| *at != own).map(|(_, other)| other.clone());
+        let rivals: Vec<Rivals> = (0..prints.len()).map(|own| Rivals::of(others(own))).collect();
         let marks: Vec<_> =
             places.iter().enumerate().map(|(count, at)| (survey.at(*at).element.id(), count.to_string())).collect();
         (prints, rivals, marks)
@@ -111,7 +120,6 @@ fn of_page(number: usize, mut original: Page, weights: &Weights) -> Vec<Case> {
         changed(&mut dom, changes, &gone, (number * 1_000 + seed) as u64);
         let Ok(mut new) = Page::parse(original.url.clone(), dom.html(), &Limits::default()) else { continue };
         let truth = unmark(&mut new.dom);
-        debug_assert!(!new.dom.html().contains(TRUTH));
         let survey = Survey::of(&new);
         for (count, print) in prints.iter().enumerate() {
             let at = truth
@@ -127,6 +135,7 @@ fn of_page(number: usize, mut original: Page, weights: &Weights) -> Vec<Case> {
     cases
 }
 
+#[allow(clippy::too_many_arguments, reason = "all that one healing takes")]
 fn case(
     recipe: &'static str,
     number: usize,
@@ -180,9 +189,13 @@ fn fitted_strategies(cases: &[Case], weights: Weights) -> Weights {
     let fitting = cases.iter().filter(|case| is_for_fitting(case) && case.there);
     let examples: Vec<Example> = fitting.filter_map(differences).collect();
     let fitted = logistic_regression(&examples, false, 0.02);
+    // Changes that a die makes leave more of the structure than people do, so that the rest would count next to
+    // nothing: it keeps a say.
     let sum: f64 = fitted.iter().sum();
+    let held: Vec<f64> = fitted.iter().map(|weight| (weight / sum).max(LEAST_WEIGHT)).collect();
+    let sum: f64 = held.iter().sum();
     let mut strategies = [0.0; 5];
-    for (place, weight) in strategies.iter_mut().zip(fitted) {
+    for (place, weight) in strategies.iter_mut().zip(held) {
         *place = ganger::platform::locators::rounded(weight / sum);
     }
     Weights { strategies, ..weights }

@@ -13,7 +13,7 @@ use scraper::{ElementRef, Html, Node, StrTendril};
 
 /// One kind of change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Change {
+pub(crate) enum Change {
     /// All classes get other names.
     Classes,
     /// All ids get other names, and what refers to them follows.
@@ -33,7 +33,7 @@ pub enum Change {
 }
 
 /// The recipes, by name.
-pub const RECIPES: &[(&str, &[Change])] = &[
+pub(crate) const RECIPES: &[(&str, &[Change])] = &[
     ("classes", &[Change::Classes]),
     ("ids", &[Change::Ids]),
     ("names", &[Change::Names]),
@@ -56,10 +56,10 @@ pub const RECIPES: &[(&str, &[Change])] = &[
 ];
 
 /// The attribute that says which element is which through all changes. It is taken off before anything is judged.
-pub const TRUTH: &str = "data-truth";
+pub(crate) const TRUTH: &str = "data-truth";
 
 /// Changes a page in which elements carry their [`TRUTH`]; `gone` are those that a removal removes.
-pub fn changed(dom: &mut Html, changes: &[Change], gone: &[String], seed: u64) {
+pub(crate) fn changed(dom: &mut Html, changes: &[Change], gone: &[String], seed: u64) {
     let mut dice = StdRng::seed_from_u64(seed);
     for change in changes {
         match change {
@@ -352,7 +352,7 @@ fn remove(dom: &mut Html, gone: &[String]) {
 }
 
 /// Writes the truth into elements.
-pub fn mark(dom: &mut Html, marks: &[(NodeId, String)]) {
+pub(crate) fn mark(dom: &mut Html, marks: &[(NodeId, String)]) {
     for (id, truth) in marks {
         let mut node = dom.tree.get_mut(*id).unwrap();
         if let Node::Element(element) = node.value() {
@@ -362,7 +362,7 @@ pub fn mark(dom: &mut Html, marks: &[(NodeId, String)]) {
 }
 
 /// Takes the truth off again; answers which element carried which.
-pub fn unmark(dom: &mut Html) -> HashMap<String, NodeId> {
+pub(crate) fn unmark(dom: &mut Html) -> HashMap<String, NodeId> {
     let marked: Vec<NodeId> = dom
         .root_element()
         .descendent_elements()

@@ -9,7 +9,7 @@ fn share(part: usize, all: usize) -> String {
     if all == 0 { "-".to_owned() } else { format!("{:.1} %", 100.0 * part as f64 / all as f64) }
 }
 
-pub fn print(cases: &[Case]) {
+pub(crate) fn print(cases: &[Case]) {
     by_change(cases);
     by_strategy(cases);
     reliability(cases);
@@ -75,7 +75,7 @@ fn by_strategy(cases: &[Case]) {
     println!();
 }
 
-pub fn reliability(cases: &[Case]) {
+pub(crate) fn reliability(cases: &[Case]) {
     println!("| Confidence | Cases | Mean confidence | Right |\n|---|---|---|---|");
     let edges = [0.0, 0.02, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99, 1.000_001];
     let (mut error, mut squares) = (0.0, 0.0);

@@ -104,3 +104,41 @@ fn what_another_element_claims_is_not_taken() {
     assert!(among < alone && among < 0.5, "{among} and {alone}");
     assert!(confidence(&gone, &Rivals::of(others)) < THRESHOLD);
 }
+
+/// The same page of the booking site before and after its redesign, and which element became which.
+#[test]
+fn the_booking_site_is_found_again_after_its_redesign() {
+    const PAIRS: [(&str, &str); 9] = [
+        ("#name", "[name='customer[name]']"),
+        ("#email", "[name='customer[email]']"),
+        ("#phone", "[name='customer[phone]']"),
+        ("#delivery", "select"),
+        ("#notes", "textarea"),
+        ("#terms", "[name=terms]"),
+        ("#confirm", "[data-testid=pay]"),
+        ("#pay-card", "[value=card]"),
+        ("#pay-invoice", "[value=invoice]"),
+    ];
+    let old = page(include_str!("../../../examples/booking-site/v1/checkout.html"));
+    let new = page(include_str!("../../../examples/booking-site/v2/checkout.html"));
+    let (before, after) = (Survey::of(&old), Survey::of(&new));
+    let only = |page: &Page, survey: &Survey<'_>, css: &str| {
+        let element = page.select(&selector(css).unwrap()).next().unwrap();
+        survey.number_of(element).unwrap()
+    };
+    let all: Vec<(usize, Fingerprint)> = (0..before.len()).map(|at| (at, Fingerprint::of(&old, &before, at))).collect();
+    let mut right = 0;
+    for (was, is) in PAIRS {
+        let own = only(&old, &before, was);
+        let rivals = Rivals::of(
+            all.iter().filter(|(at, print)| *at != own && print.interactive).map(|(_, print)| print.clone()),
+        );
+        let deadline = Instant::now() + Duration::from_secs(60);
+        let healing = heal(&new, &after, &all[own].1, &rivals, &Weights::default(), deadline).unwrap().unwrap();
+        let is_right = healing.best().at == only(&new, &after, is);
+        right += usize::from(is_right);
+        println!("{was}: {is_right} {:?} {:.3} {:?}", healing.best().strongest(), healing.confidence, healing.facts);
+        assert!(is_right || healing.confidence < THRESHOLD, "{was} was healed to something else");
+    }
+    assert!(right >= 8, "{right} of {}", PAIRS.len());
+}
