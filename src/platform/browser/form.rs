@@ -94,3 +94,10 @@ fn encoded(entries: &[(String, String)]) -> String {
 pub(super) fn default_button<'a>(page: &'a Page, form: ElementRef<'a>) -> Option<ElementRef<'a>> {
     controls_of(page, form).find(|(control, kind)| *kind == Kind::Submit && !is_disabled(control)).map(|(button, _)| button)
 }
+
+/// An address as people write it: without its fragment two of them are the same page.
+pub(super) fn without_fragment(url: &Url) -> Url {
+    let mut url = url.clone();
+    url.set_fragment(None);
+    url
+}

@@ -184,8 +184,8 @@ impl Browser {
 
     /// Looks for an element by its likeness.
     async fn healed(&mut self, selector: &str, element: Option<String>) -> Result<Option<Found>, ToolError> {
-        let (url, html) = self.page().map(|page| (page.url.clone(), Arc::clone(&page.html))).ok_or_else(no_page)?;
-        let broken = Broken { url, html, selector: selector.to_owned(), element };
+        let page = &self.open()?.page;
+        let broken = Broken { url: page.url.clone(), html: Arc::clone(&page.html), selector: selector.to_owned(), element };
         let elements = Arc::clone(&self.elements);
         let healed = elements.heal(broken).await?;
         self.observations.extend(healed.observations);
@@ -213,11 +213,11 @@ impl Browser {
     }
 
     fn open(&self) -> Result<&View, ToolError> {
-        self.view.as_ref().ok_or_else(no_page)
+        self.view.as_ref().ok_or_else(|| ToolError::bad_arguments("no page is open; load one first"))
     }
 
     fn open_mut(&mut self) -> Result<&mut View, ToolError> {
-        self.view.as_mut().ok_or_else(no_page)
+        self.view.as_mut().ok_or_else(|| ToolError::bad_arguments("no page is open; load one first"))
     }
 
     fn with_evidence(&self, mut error: ToolError, step: &Step) -> ToolError {
@@ -229,10 +229,6 @@ impl Browser {
         }
         error.with_evidence(evidence)
     }
-}
-
-fn no_page() -> ToolError {
-    ToolError::bad_arguments("no page is open; load one first")
 }
 
 impl View {

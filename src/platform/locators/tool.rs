@@ -20,6 +20,9 @@ const BUDGET_MS: u64 = 4_000;
 const LISTED: usize = 100;
 const LISTED_MAX: usize = 1_000;
 
+/// Elements of one batch: each takes some 5 KiB until it is kept. What is beyond is told as missing.
+const ELEMENTS_MAX: usize = 10_000;
+
 /// Locators of one element: more than anybody tries.
 const LOCATORS: usize = 6;
 
@@ -66,24 +69,23 @@ pub async fn generate_locators(context: &Context, args: Args) -> ToolResult {
         let message = format!("{url}: {missing} elements, and none was done within {budget_ms} ms");
         return Err(ToolError::new(class::DOM_ANALYSIS_TIMEOUT, message));
     }
-    if args.keep.unwrap_or(true) {
-        let keeps: Vec<Keep> = found
-            .iter()
-            .map(|(name, located)| Keep {
-                id: ElementId::on(&url, name),
-                fingerprint: located.fingerprint.clone(),
-                locators: located.locators.clone(),
-            })
-            .collect();
-        context.repository.keep(&keeps, Origin::plain(MadeBy::Generated)).await?;
-    }
     let limit = args.limit.unwrap_or(LISTED).min(LISTED_MAX);
     let listed: Vec<Value> =
         found.iter().take(limit).map(|(name, located)| shown(&ElementId::on(&url, name), located)).collect();
+    let all = found.len();
+    if args.keep.unwrap_or(true) {
+        let keep = |(name, located): (String, Located)| Keep {
+            id: ElementId::on(&url, &name),
+            fingerprint: located.fingerprint,
+            locators: located.locators,
+        };
+        let keeps: Vec<Keep> = found.into_iter().map(keep).collect();
+        context.repository.keep(&keeps, Origin::plain(MadeBy::Generated)).await?;
+    }
     Ok(Reply::new(json!({
         "url": url.as_str(),
         "complete": missing == 0,
-        "found": found.len(),
+        "found": all,
         "missing": missing,
         "listed": listed.len(),
         "elements": listed,
@@ -125,12 +127,13 @@ fn batch(
         }
     }
     let ats: Vec<usize> = places.iter().map(|(at, _)| *at).collect();
-    let batch = generate(page, &survey, &ats, deadline);
+    let (now, later) = ats.split_at(ats.len().min(ELEMENTS_MAX));
+    let batch = generate(page, &survey, now, deadline);
     let found = batch.done.into_iter().zip(places).map(|(located, (_, name))| {
         let name = name.unwrap_or_else(|| names.give(&located.fingerprint));
         (name, located)
     });
-    Ok((found.collect(), batch.missing.len()))
+    Ok((found.collect(), batch.missing.len() + later.len()))
 }
 
 fn only(page: &Page, survey: &Survey<'_>, locator: &Locator) -> Result<usize, ToolError> {

@@ -155,19 +155,8 @@ pub fn selector(text: &str) -> Result<Selector, ToolError> {
 /// Whether a person can act on an element: links, controls, and what scripts make one.
 pub fn is_interactive(element: &ElementRef<'_>) -> bool {
     const ROLES: [&str; 13] = [
-        "button",
-        "link",
-        "checkbox",
-        "radio",
-        "switch",
-        "tab",
-        "menuitem",
-        "option",
-        "textbox",
-        "searchbox",
-        "combobox",
-        "slider",
-        "spinbutton",
+        "button", "link", "checkbox", "radio", "switch", "tab", "menuitem", "option", "textbox", "searchbox",
+        "combobox", "slider", "spinbutton",
     ];
     match element.value().name() {
         "a" | "area" => element.attr("href").is_some() || acts_by_attribute(element, &ROLES),
@@ -178,11 +167,8 @@ pub fn is_interactive(element: &ElementRef<'_>) -> bool {
 }
 
 fn acts_by_attribute(element: &ElementRef<'_>, roles: &[&str]) -> bool {
-    let focusable =
-        element.attr("tabindex").and_then(|index| index.trim().parse::<i32>().ok()).is_some_and(|at| at >= 0);
-    focusable
-        || element.attr("onclick").is_some()
-        || element.attr("role").is_some_and(|role| roles.contains(&role.trim()))
+    let focusable = element.attr("tabindex").and_then(|index| index.trim().parse::<i32>().ok()).is_some_and(|at| at >= 0);
+    focusable || element.attr("onclick").is_some() || element.attr("role").is_some_and(|role| roles.contains(&role.trim()))
 }
 
 #[cfg(test)]

@@ -4,14 +4,21 @@
 
 use scraper::ElementRef;
 
-use super::{Page, squeeze, visible_text};
+use super::text::visible_text_within;
+use super::{Page, squeeze};
+
+/// What is named by more nodes than these has no name, but content.
+const NODES_MAX: usize = 200;
+
+/// Elements that name one other.
+const PARTS_MAX: usize = 16;
 
 /// The label of a control: `<label for>`, a `<label>` around it, or `aria-label`. Empty without any.
 pub fn label_of(page: &Page, control: &ElementRef<'_>) -> String {
-    let words = |label: ElementRef<'_>| visible_text(&label);
-    let named = control.attr("id").into_iter().flat_map(|id| page.labels_for(id)).map(words);
-    let around = control.ancestors().filter_map(ElementRef::wrap).filter(|above| above.value().name() == "label");
-    let text = named.chain(around.map(words)).filter(|text| !text.is_empty()).collect::<Vec<_>>().join(" ");
+    let words = |label: ElementRef<'_>| visible_text_within(&label, NODES_MAX);
+    let named = control.attr("id").into_iter().flat_map(|id| page.labels_for(id)).take(PARTS_MAX).map(words);
+    let around = control.ancestors().filter_map(ElementRef::wrap).find(|above| above.value().name() == "label");
+    let text = named.chain(around.into_iter().map(words)).filter(|text| !text.is_empty()).collect::<Vec<_>>().join(" ");
     if text.is_empty() { by_aria(page, control).unwrap_or_default() } else { text }
 }
 
@@ -32,23 +39,27 @@ pub fn accessible_name(page: &Page, element: &ElementRef<'_>) -> String {
         ("input" | "select" | "textarea", _) => Some(label_of(page, element)).filter(|label| !label.is_empty()),
         _ => by_content(element),
     };
-    native.or_else(|| attribute(element, "title")).or_else(|| attribute(element, "placeholder")).unwrap_or_default()
+    native
+        .or_else(|| attribute(element, "title"))
+        .or_else(|| attribute(element, "placeholder"))
+        .unwrap_or_default()
 }
 
 /// `aria-labelledby`, then `aria-label`.
 fn by_aria(page: &Page, element: &ElementRef<'_>) -> Option<String> {
-    let ids = element.attr("aria-labelledby").unwrap_or("").split_whitespace();
-    let named = ids.filter_map(|id| page.by_id(id)).map(|label| visible_text(&label)).collect::<Vec<_>>().join(" ");
+    let ids = element.attr("aria-labelledby").unwrap_or("").split_whitespace().take(PARTS_MAX);
+    let words = |label: ElementRef<'_>| visible_text_within(&label, NODES_MAX);
+    let named = ids.filter_map(|id| page.by_id(id)).map(words).collect::<Vec<_>>().join(" ");
     Some(squeeze(&named)).filter(|name| !name.is_empty()).or_else(|| attribute(element, "aria-label"))
 }
 
 /// Text, and the alternatives of pictures where there is none.
 fn by_content(element: &ElementRef<'_>) -> Option<String> {
-    let text = visible_text(element);
+    let text = visible_text_within(element, NODES_MAX);
     if !text.is_empty() {
         return Some(text);
     }
-    let pictures = element.descendent_elements().filter(|inner| inner.value().name() == "img");
+    let pictures = element.descendent_elements().take(NODES_MAX).filter(|inner| inner.value().name() == "img");
     let names: Vec<String> = pictures.filter_map(|picture| attribute(&picture, "alt")).collect();
     Some(names.join(" ")).filter(|name| !name.is_empty())
 }

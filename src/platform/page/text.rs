@@ -19,31 +19,8 @@ fn is_silent(name: &str) -> bool {
 fn breaks_line(name: &str) -> bool {
     !matches!(
         name,
-        "a" | "abbr"
-            | "b"
-            | "bdi"
-            | "bdo"
-            | "cite"
-            | "code"
-            | "data"
-            | "dfn"
-            | "em"
-            | "font"
-            | "i"
-            | "kbd"
-            | "label"
-            | "mark"
-            | "q"
-            | "s"
-            | "samp"
-            | "small"
-            | "span"
-            | "strong"
-            | "sub"
-            | "sup"
-            | "time"
-            | "u"
-            | "var"
+        "a" | "abbr" | "b" | "bdi" | "bdo" | "cite" | "code" | "data" | "dfn" | "em" | "font" | "i" | "kbd" | "label"
+            | "mark" | "q" | "s" | "samp" | "small" | "span" | "strong" | "sub" | "sup" | "time" | "u" | "var"
     )
 }
 
@@ -52,8 +29,7 @@ fn hides(element: &ElementRef<'_>) -> bool {
     let style = element.attr("style").unwrap_or("");
     is_silent(element.value().name())
         || element.attr("hidden").is_some()
-        || (element.value().name() == "input"
-            && element.attr("type").is_some_and(|kind| kind.eq_ignore_ascii_case("hidden")))
+        || (element.value().name() == "input" && element.attr("type").is_some_and(|kind| kind.eq_ignore_ascii_case("hidden")))
         || (!style.is_empty() && hidden_by(style))
 }
 
@@ -72,9 +48,15 @@ pub fn is_visible(element: &ElementRef<'_>) -> bool {
 
 /// The text of an element that can be seen, squeezed.
 pub fn visible_text(element: &ElementRef<'_>) -> String {
+    visible_text_within(element, usize::MAX)
+}
+
+/// The same, but of so many nodes at most: a page may hang thousands of controls into one label, and ask for its words
+/// for each of them.
+pub(super) fn visible_text_within(element: &ElementRef<'_>, nodes: usize) -> String {
     let mut text = String::new();
     let mut hidden_in = None;
-    for edge in element.traverse() {
+    for edge in element.traverse().take(nodes.saturating_mul(2)) {
         match edge {
             Edge::Open(node) if hidden_in.is_none() => match node.value() {
                 Node::Text(words) => text.push_str(words),
@@ -90,9 +72,7 @@ pub fn visible_text(element: &ElementRef<'_>) -> String {
             Edge::Close(node) => {
                 if hidden_in == Some(node.id()) {
                     hidden_in = None;
-                } else if hidden_in.is_none()
-                    && node.value().as_element().is_some_and(|inner| breaks_line(inner.name()))
-                {
+                } else if hidden_in.is_none() && node.value().as_element().is_some_and(|inner| breaks_line(inner.name())) {
                     text.push(' ');
                 }
             }
