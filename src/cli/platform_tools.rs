@@ -84,10 +84,7 @@ impl Args {
 }
 
 /// Serves until a signal says to stop.
-async fn serve(
-    address: Option<&str>,
-    router: impl FnOnce(&CancellationToken) -> Result<Router, Failure>,
-) -> Outcome {
+async fn serve(address: Option<&str>, router: impl FnOnce(&CancellationToken) -> Result<Router, Failure>) -> Outcome {
     let address = address.ok_or_else(|| Failure::usage("--listen is missing"))?;
     let bound = async {
         let listener = TcpListener::bind(address).await?;

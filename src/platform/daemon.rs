@@ -39,7 +39,8 @@ impl Daemon {
             ));
         };
         let parse = |text: &str| {
-            Url::parse(text.trim()).map_err(|error| ToolError::bad_arguments(format!("GANGER_SERVER {text:?}: {error}")))
+            Url::parse(text.trim())
+                .map_err(|error| ToolError::bad_arguments(format!("GANGER_SERVER {text:?}: {error}")))
         };
         let servers = list.split(',').map(parse).collect::<Result<Vec<_>, _>>()?;
         let http = reqwest::Client::builder()
@@ -51,7 +52,11 @@ impl Daemon {
     }
 
     /// Asks for something and expects JSON.
-    pub(super) async fn json(&self, path: &str, query: &[(&str, String)]) -> Result<(Value, Option<String>), ToolError> {
+    pub(super) async fn json(
+        &self,
+        path: &str,
+        query: &[(&str, String)],
+    ) -> Result<(Value, Option<String>), ToolError> {
         let answer = self.get(path, query).await?;
         let value = serde_json::from_str(&answer.body);
         let value = value.map_err(|error| ToolError::new(class::INTERNAL, format!("{path} is no JSON: {error}")))?;
@@ -97,7 +102,8 @@ impl Daemon {
             500.. => "http_5xx",
             _ => "http_4xx",
         };
-        let hint = if matches!(status.as_u16(), 401 | 403) { " (GANGER_TOKEN has to be a token that may read)" } else { "" };
+        let hint =
+            if matches!(status.as_u16(), 401 | 403) { " (GANGER_TOKEN has to be a token that may read)" } else { "" };
         let words: String = body.chars().take(300).collect();
         Err(ToolError::new(class, format!("the daemon refused {}: {status}{hint}: {words}", url.path())))
     }

@@ -188,7 +188,8 @@ impl Fetcher {
     }
 
     async fn body(&self, url: &Url, response: reqwest::Response) -> Result<Arc<str>, ToolError> {
-        let kind = response.headers().get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or("").to_lowercase();
+        let kind =
+            response.headers().get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or("").to_lowercase();
         if !kind.is_empty() && !kind.starts_with("text/html") && !kind.starts_with("application/xhtml+xml") {
             return Err(ToolError::new(class::NOT_HTML, format!("{url} is {kind}, not text/html")));
         }

@@ -59,7 +59,8 @@ pub async fn run_action(context: &Context, args: ActionArgs) -> ToolResult {
             }
         }
         (_, Some(session)) => {
-            let message = format!("session {session:?} has no browser here: it never had one, or the server was restarted");
+            let message =
+                format!("session {session:?} has no browser here: it never had one, or the server was restarted");
             return Err(ToolError::new(class::BROWSER_CRASH, message));
         }
         (_, None) => {

@@ -70,7 +70,8 @@ pub fn router(context: &Context, hosts: &[String], stop: &CancellationToken) -> 
     config.allowed_hosts.extend(hosts.iter().cloned());
     let context = context.clone();
     let server = move || Ok(Server::new(context.clone()));
-    Router::new().route_service("/mcp", StreamableHttpService::new(server, Arc::new(LocalSessionManager::default()), config))
+    Router::new()
+        .route_service("/mcp", StreamableHttpService::new(server, Arc::new(LocalSessionManager::default()), config))
 }
 
 /// Serves over HTTP until `stop` fires.

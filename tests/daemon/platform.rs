@@ -22,7 +22,8 @@ fn platform() -> Command {
 
 /// A server on a free port, and its address.
 async fn listening(arguments: &[&str]) -> (Child, String) {
-    let mut child = platform().args(["--listen", "127.0.0.1:0"]).args(arguments).stdout(Stdio::piped()).spawn().unwrap();
+    let mut child =
+        platform().args(["--listen", "127.0.0.1:0"]).args(arguments).stdout(Stdio::piped()).spawn().unwrap();
     let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
     let line = lines.next_line().await.unwrap().expect("it says where it listens");
     (child, line.strip_prefix("listening on ").unwrap().to_owned())
@@ -56,7 +57,8 @@ async fn look_around(client: &Client, site: &str) {
     assert_eq!(result["passed"], true);
     assert_eq!(serde_json::from_str::<Value>(&good.content[0].as_text().unwrap().text).unwrap(), result);
     assert_eq!(good.meta.unwrap().0["ganger"]["observations"][0]["kind"], "policy_evaluation");
-    let bad = call(client, "run_action", json!({ "page": site, "step": { "action": "click", "target": "#none" } })).await;
+    let bad =
+        call(client, "run_action", json!({ "page": site, "step": { "action": "click", "target": "#none" } })).await;
     assert_eq!(bad.is_error, Some(true));
     assert_eq!(bad.meta.unwrap().0["ganger"]["error"]["class"], "element_not_found");
     assert_eq!(bad.structured_content.unwrap()["selector"], "#none");
@@ -106,15 +108,22 @@ async fn figures_and_reports_come_from_the_daemon() {
     }
     let mut command = platform();
     command.args(["--server", &daemon.url]);
-    let client = ().serve_with_lifecycle(TokioChildProcess::new(command).unwrap(), ClientLifecycleMode::Initialize).await.unwrap();
+    let client =
+        ().serve_with_lifecycle(TokioChildProcess::new(command).unwrap(), ClientLifecycleMode::Initialize)
+            .await
+            .unwrap();
     let figures = call(&client, "query_analytics", json!({ "window_s": 3600 })).await.structured_content.unwrap();
     assert_eq!(figures["jobs"]["total"], 3, "{figures:#}");
     assert_eq!(figures["jobs"]["by_type"]["noop"]["success_rate"], 1.0);
     assert_eq!(figures["asked"]["all_seen"], true);
     assert!(!figures["queues"].as_array().unwrap().is_empty() && !figures["pools"].as_array().unwrap().is_empty());
-    let one = call(&client, "query_analytics", json!({ "type": "noop", "jobs_max": 1 })).await.structured_content.unwrap();
+    let one =
+        call(&client, "query_analytics", json!({ "type": "noop", "jobs_max": 1 })).await.structured_content.unwrap();
     assert_eq!((&one["jobs"]["total"], &one["asked"]["all_seen"]), (&json!(1), &json!(false)));
-    let report = call(&client, "render_report", json!({ "title": "Today", "figures": figures })).await.structured_content.unwrap();
+    let report = call(&client, "render_report", json!({ "title": "Today", "figures": figures }))
+        .await
+        .structured_content
+        .unwrap();
     assert!(report["markdown"].as_str().unwrap().contains("| noop | 2 | 100.0 % |"), "{report}");
     assert!(report["html"].as_str().unwrap().contains("<h1>Today</h1>"));
     drop(daemon);

@@ -103,7 +103,9 @@ mod tests {
     fn jobs_are_counted_and_ranked() {
         let job = |state: &str, run: u64| json!({ "type": "t", "state": state, "run_ms": run, "attempts": 1, "accepted_at": "x" });
         let mut jobs: Vec<Value> = (1..=98).map(|run| job("succeeded", run)).collect();
-        jobs.push(json!({ "type": "u", "state": "failed", "run_ms": 500, "attempts": 3, "error": { "class": "timeout" } }));
+        jobs.push(
+            json!({ "type": "u", "state": "failed", "run_ms": 500, "attempts": 3, "error": { "class": "timeout" } }),
+        );
         jobs.push(job("ready", 0));
         let figures = of_jobs(&jobs);
         assert_eq!(figures["total"], 100);
@@ -120,6 +122,9 @@ mod tests {
     #[test]
     fn metrics_are_read_by_their_exact_names() {
         let text = "# HELP a b\nheal_confidence 0.9\nheal_confidence_other 1\nrate{x=\"a b\"} 2\nnone NaN\n";
-        assert_eq!(of_metrics(text, &["heal_confidence", "rate", "none"]), json!({ "heal_confidence": 0.9, "rate{x=\"a b\"}": 2.0 }));
+        assert_eq!(
+            of_metrics(text, &["heal_confidence", "rate", "none"]),
+            json!({ "heal_confidence": 0.9, "rate{x=\"a b\"}": 2.0 })
+        );
     }
 }

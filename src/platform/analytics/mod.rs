@@ -22,9 +22,18 @@ const JOBS_MAX: usize = 50_000;
 
 /// The series of the runbook that go into a result, by how their names begin.
 const MEASURES: [&str; 12] = [
-    "test_execution_success_rate", "element_healing_success_rate", "healing_success_rate_24h", "heal_success_rate",
-    "heal_confidence", "manual_review_rate", "user_satisfaction_score", "element_repository_hit_rate",
-    "mcp_server_health_check", "error_rate_5m", "response_time_p95", "wait_time_p95",
+    "test_execution_success_rate",
+    "element_healing_success_rate",
+    "healing_success_rate_24h",
+    "heal_success_rate",
+    "heal_confidence",
+    "manual_review_rate",
+    "user_satisfaction_score",
+    "element_repository_hit_rate",
+    "mcp_server_health_check",
+    "error_rate_5m",
+    "response_time_p95",
+    "wait_time_p95",
 ];
 
 /// Arguments of `query_analytics`.
@@ -53,7 +62,8 @@ async fn figures_of(context: &Context, query: &Query) -> Result<Value, ToolError
     let (queues, date) = daemon.json("/v1/queues", &[]).await?;
     let (pools, _) = daemon.json("/v1/pools", &[]).await?;
     let metrics = daemon.get("/metrics", &[]).await?.body;
-    let now = date.as_deref().and_then(|date| DateTime::parse_from_rfc2822(date).ok()).map(|now| now.with_timezone(&Utc));
+    let now =
+        date.as_deref().and_then(|date| DateTime::parse_from_rfc2822(date).ok()).map(|now| now.with_timezone(&Utc));
     let since = query.window_s.map(|window| {
         let now = now.ok_or_else(|| ToolError::new(class::INTERNAL, "the daemon's answer has no date"))?;
         Ok(now - TimeDelta::seconds(i64::from(window)))

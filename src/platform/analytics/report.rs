@@ -82,10 +82,24 @@ impl Report {
         let sections = vec![
             Section {
                 heading: "Job types",
-                columns: vec!["Type", "Jobs", "Succeeded", "In review", "Retried", "Wait p95 (ms)", "Run p50 (ms)", "Run p95 (ms)"],
+                columns: vec![
+                    "Type",
+                    "Jobs",
+                    "Succeeded",
+                    "In review",
+                    "Retried",
+                    "Wait p95 (ms)",
+                    "Run p50 (ms)",
+                    "Run p95 (ms)",
+                ],
                 rows: members(&jobs["by_type"], |name, of| {
                     let times = [&of["wait_ms"]["p95"], &of["run_ms"]["p50"], &of["run_ms"]["p95"]];
-                    let counts = [shown(&of["total"]), percent(&of["success_rate"]), percent(&of["review_rate"]), shown(&of["retried"])];
+                    let counts = [
+                        shown(&of["total"]),
+                        percent(&of["success_rate"]),
+                        percent(&of["review_rate"]),
+                        shown(&of["retried"]),
+                    ];
                     std::iter::once(name.to_owned()).chain(counts).chain(times.map(shown)).collect()
                 }),
             },
@@ -136,13 +150,14 @@ impl Report {
 
     fn html(&self) -> String {
         let cells = |tag: &str, cells: &mut dyn Iterator<Item = &str>| {
-            let cells: String = cells.map(|cell| format!("<{tag}>{}</{tag}>", escaped(cell))).collect();
-            format!("<tr>{cells}</tr>\n")
+            let cells: Vec<String> = cells.map(|cell| format!("<{tag}>{}</{tag}>", escaped(cell))).collect();
+            format!("<tr>{}</tr>\n", cells.concat())
         };
         let mut body = format!("<h1>{}</h1>\n<p>{}</p>\n", escaped(&self.title), escaped(&self.lead));
         for section in &self.sections {
             let head = cells("th", &mut section.columns.iter().copied());
-            let rows: String = section.rows.iter().map(|row| cells("td", &mut row.iter().map(String::as_str))).collect();
+            let rows: String =
+                section.rows.iter().map(|row| cells("td", &mut row.iter().map(String::as_str))).collect();
             write!(body, "<h2>{}</h2>\n<table>\n{head}{rows}</table>\n", section.heading).ok();
         }
         format!(

@@ -18,7 +18,7 @@ pub(super) struct Edits {
 
 /// The kinds of controls, as far as they differ here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(in super::super) enum Kind {
     /// Something to type into.
     Text,
     Checkbox,
@@ -34,18 +34,17 @@ pub(super) enum Kind {
 }
 
 /// The kind of a control; nothing if it is none.
-pub(super) fn kind(element: &ElementRef<'_>) -> Option<Kind> {
+pub(in super::super) fn kind(element: &ElementRef<'_>) -> Option<Kind> {
     let kind = input_type(element);
     Some(match (element.value().name(), kind.as_str()) {
-        ("textarea", _) => Kind::Text,
         ("select", _) => Kind::Select,
-        ("button", "button" | "reset") | ("input", "button" | "reset") => Kind::Button,
+        ("button" | "input", "button" | "reset") => Kind::Button,
         ("button", _) | ("input", "submit" | "image") => Kind::Submit,
         ("input", "checkbox") => Kind::Checkbox,
         ("input", "radio") => Kind::Radio,
         ("input", "file") => Kind::File,
         ("input", "hidden") => Kind::Hidden,
-        ("input", _) => Kind::Text,
+        ("textarea" | "input", _) => Kind::Text,
         _ => return None,
     })
 }
@@ -56,7 +55,7 @@ pub(super) fn input_type(element: &ElementRef<'_>) -> String {
 }
 
 /// Whether a control takes no part: `disabled`, or inside a disabled `<fieldset>` and not in its legend.
-pub(super) fn is_disabled(element: &ElementRef<'_>) -> bool {
+pub(in super::super) fn is_disabled(element: &ElementRef<'_>) -> bool {
     if element.attr("disabled").is_some() {
         return true;
     }
@@ -82,19 +81,22 @@ pub(super) fn form_of<'a>(page: &'a Page, control: &ElementRef<'a>) -> Option<El
 }
 
 /// The controls of a form, in the order of the page.
-pub(super) fn controls_of<'a>(page: &'a Page, form: ElementRef<'a>) -> impl Iterator<Item = (ElementRef<'a>, Kind)> {
+pub(in super::super) fn controls_of<'a>(
+    page: &'a Page,
+    form: ElementRef<'a>,
+) -> impl Iterator<Item = (ElementRef<'a>, Kind)> {
     page.elements()
         .filter_map(|element| kind(&element).map(|kind| (element, kind)))
         .filter(move |(element, _)| form_of(page, element).is_some_and(|owner| owner.id() == form.id()))
 }
 
 /// The options of a `<select>`.
-pub(super) fn options<'a>(select: &ElementRef<'a>) -> impl Iterator<Item = ElementRef<'a>> + use<'a> {
+pub(in super::super) fn options<'a>(select: &ElementRef<'a>) -> impl Iterator<Item = ElementRef<'a>> + use<'a> {
     select.descendent_elements().filter(|inner| inner.value().name() == "option")
 }
 
 /// What an option stands for in a form: its value, else its text.
-pub(super) fn option_value(option: &ElementRef<'_>) -> String {
+pub(in super::super) fn option_value(option: &ElementRef<'_>) -> String {
     option.attr("value").map_or_else(|| squeeze(&option.text().collect::<String>()), str::to_owned)
 }
 

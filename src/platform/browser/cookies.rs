@@ -36,9 +36,8 @@ impl CookieStore for Jar {
 
     fn store(&mut self, url: &Url, header: &str) {
         let Some((cookie, deleted)) = parsed(url, header) else { return };
-        let is_same = |known: &Cookie| {
-            (&known.name, &known.domain, &known.path) == (&cookie.name, &cookie.domain, &cookie.path)
-        };
+        let is_same =
+            |known: &Cookie| (&known.name, &known.domain, &known.path) == (&cookie.name, &cookie.domain, &cookie.path);
         let at = self.cookies.iter().position(is_same);
         match (at, deleted) {
             (Some(at), true) => drop(self.cookies.remove(at)),

@@ -2,7 +2,7 @@
 
 use reqwest::Method;
 use scraper::ElementRef;
-use url::{Url, form_urlencoded};
+use url::form_urlencoded;
 
 use super::super::fetch::Request;
 use super::super::page::Page;
@@ -27,7 +27,9 @@ pub(super) fn request(
         "post" => {
             let kind = said("enctype", "formenctype");
             if !kind.is_empty() && !kind.eq_ignore_ascii_case("application/x-www-form-urlencoded") {
-                return Err(ToolError::bad_arguments(format!("the form is sent as {kind}, which this browser cannot do")));
+                return Err(ToolError::bad_arguments(format!(
+                    "the form is sent as {kind}, which this browser cannot do"
+                )));
             }
             Ok(Request { method: Method::POST, url, form: Some(fields) })
         }
@@ -92,12 +94,7 @@ fn encoded(entries: &[(String, String)]) -> String {
 
 /// The button that Enter presses: the first that submits the form.
 pub(super) fn default_button<'a>(page: &'a Page, form: ElementRef<'a>) -> Option<ElementRef<'a>> {
-    controls_of(page, form).find(|(control, kind)| *kind == Kind::Submit && !is_disabled(control)).map(|(button, _)| button)
-}
-
-/// An address as people write it: without its fragment two of them are the same page.
-pub(super) fn without_fragment(url: &Url) -> Url {
-    let mut url = url.clone();
-    url.set_fragment(None);
-    url
+    controls_of(page, form)
+        .find(|(control, kind)| *kind == Kind::Submit && !is_disabled(control))
+        .map(|(button, _)| button)
 }

@@ -141,7 +141,9 @@ impl Browser {
             Action::Select { target, option } => self.select(target, option.all()).await,
             Action::Check { target } => self.tick(target, true).await,
             Action::Uncheck { target } => self.tick(target, false).await,
-            Action::Policy { policy: Policy::SeatingSelection, rules, seats } => self.choose_seats(rules, seats.as_deref()),
+            Action::Policy { policy: Policy::SeatingSelection, rules, seats } => {
+                self.choose_seats(rules, seats.as_deref())
+            }
             _ => self.assert(action).await,
         }
     }
@@ -184,8 +186,8 @@ impl Browser {
 
     /// Looks for an element by its likeness.
     async fn healed(&mut self, selector: &str, element: Option<String>) -> Result<Option<Found>, ToolError> {
-        let page = &self.open()?.page;
-        let broken = Broken { url: page.url.clone(), html: Arc::clone(&page.html), selector: selector.to_owned(), element };
+        let (url, html) = self.page().map(|page| (page.url.clone(), Arc::clone(&page.html))).ok_or_else(no_page)?;
+        let broken = Broken { url, html, selector: selector.to_owned(), element };
         let elements = Arc::clone(&self.elements);
         let healed = elements.heal(broken).await?;
         self.observations.extend(healed.observations);
@@ -213,11 +215,11 @@ impl Browser {
     }
 
     fn open(&self) -> Result<&View, ToolError> {
-        self.view.as_ref().ok_or_else(|| ToolError::bad_arguments("no page is open; load one first"))
+        self.view.as_ref().ok_or_else(no_page)
     }
 
     fn open_mut(&mut self) -> Result<&mut View, ToolError> {
-        self.view.as_mut().ok_or_else(|| ToolError::bad_arguments("no page is open; load one first"))
+        self.view.as_mut().ok_or_else(no_page)
     }
 
     fn with_evidence(&self, mut error: ToolError, step: &Step) -> ToolError {
@@ -229,6 +231,10 @@ impl Browser {
         }
         error.with_evidence(evidence)
     }
+}
+
+fn no_page() -> ToolError {
+    ToolError::bad_arguments("no page is open; load one first")
 }
 
 impl View {

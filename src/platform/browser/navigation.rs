@@ -14,12 +14,21 @@ use super::target::Target;
 use super::validity::first_invalid;
 use super::{Browser, View};
 
+/// What a click does without scripts.
+enum Click {
+    Sends,
+    Leads,
+    Ticks(bool),
+}
+
 impl Browser {
     /// Opens a page by its address.
     pub(super) async fn load(&mut self, address: &str) -> Result<Value, ToolError> {
         let base = self.page().map(|page| page.url.clone()).or_else(|| self.base.clone());
         let url = match base.filter(|base| !base.cannot_be_a_base()) {
-            Some(base) => base.join(address).map_err(|error| ToolError::bad_arguments(format!("{address:?}: {error}")))?,
+            Some(base) => {
+                base.join(address).map_err(|error| ToolError::bad_arguments(format!("{address:?}: {error}")))?
+            }
             None => self.fetcher.address(address)?,
         };
         self.go(Request::get(url)).await
@@ -48,17 +57,9 @@ impl Browser {
     }
 
     async fn follow_link(&mut self, node: NodeId) -> Result<Value, ToolError> {
+        let url = self.open()?.link(node)?;
         let view = self.open_mut()?;
-        let link = view.element(node)?;
-        let Some(href) = link.attr("href").filter(|_| matches!(link.value().name(), "a" | "area")) else {
-            return Err(ToolError::bad_arguments(format!("<{}> is no link", link.value().name())));
-        };
-        let joined = view.page.base().join(href.trim());
-        let url = joined.map_err(|error| ToolError::bad_arguments(format!("the link {href:?} leads nowhere: {error}")))?;
-        if !matches!(url.scheme(), "http" | "https" | "file") {
-            return Err(ToolError::bad_arguments(format!("the link {href:?} leads to no page")));
-        }
-        if url.fragment().is_some() && form::without_fragment(&url) == form::without_fragment(&view.page.url) {
+        if url.fragment().is_some() && is_same_page(&url, &view.page.url) {
             view.page.url = url;
             return Ok(self.whereabouts());
         }
@@ -69,15 +70,22 @@ impl Browser {
     pub(super) async fn click(&mut self, target: &Target) -> Result<Value, ToolError> {
         let found = self.find(target).await?;
         let node = self.clicked(found.node)?;
+        match self.effect_of_click(node)? {
+            Click::Sends => self.send_form(node).await,
+            Click::Leads => self.follow_link(node).await,
+            Click::Ticks(on) => self.set_tick(node, on),
+        }
+    }
+
+    fn effect_of_click(&self, node: NodeId) -> Result<Click, ToolError> {
         let view = self.open()?;
         let element = view.element(node)?;
-        let ticked = view.edits.is_ticked(&element);
         match controls::kind(&element) {
             _ if controls::is_disabled(&element) => Err(disabled(&element)),
-            Some(Kind::Submit) => self.send_form(node).await,
-            Some(Kind::Checkbox) => self.set_tick(node, !ticked),
-            Some(Kind::Radio) => self.set_tick(node, true),
-            None if element.value().name() == "a" => self.follow_link(node).await,
+            Some(Kind::Submit) => Ok(Click::Sends),
+            Some(Kind::Checkbox) => Ok(Click::Ticks(!view.edits.is_ticked(&element))),
+            Some(Kind::Radio) => Ok(Click::Ticks(true)),
+            None if element.value().name() == "a" => Ok(Click::Leads),
             _ => {
                 let tag = element.value().name();
                 Err(ToolError::bad_arguments(format!("a click on this <{tag}> does nothing without scripts")))
@@ -133,7 +141,8 @@ impl Browser {
             let view = self.open()?;
             let element = view.element(node)?;
             let is_button = controls::kind(&element) == Some(Kind::Submit);
-            let owner = if element.value().name() == "form" { Some(element) } else { controls::form_of(&view.page, &element) };
+            let owner =
+                if element.value().name() == "form" { Some(element) } else { controls::form_of(&view.page, &element) };
             let Some(form) = owner else {
                 return Err(ToolError::bad_arguments(format!("this <{}> belongs to no form", element.value().name())));
             };
@@ -159,7 +168,9 @@ impl Browser {
         let view = self.open_mut()?;
         let element = view.element(found.node)?;
         match controls::kind(&element) {
-            _ if controls::is_disabled(&element) || element.attr("readonly").is_some() => return Err(disabled(&element)),
+            _ if controls::is_disabled(&element) || element.attr("readonly").is_some() => {
+                return Err(disabled(&element));
+            }
             Some(Kind::Text) => {}
             _ => {
                 let tag = element.value().name();
@@ -167,7 +178,7 @@ impl Browser {
             }
         }
         let id = element.id();
-        view.touch(id, |page, edits, element| edits.fill(element, text_for(page, element, text).as_str()))?;
+        view.touch(id, |_, edits, element| edits.fill(element, &text_for(element, text)))?;
         Ok(json!({ "matches": found.matches }))
     }
 
@@ -189,8 +200,10 @@ impl Browser {
         for text in wanted {
             let option = options_like(&list, text).find(|option| option.attr("disabled").is_none());
             chosen.push(option.map(|option| option.id()).ok_or_else(|| {
-                let there: Vec<String> = controls::options(&list).map(|option| controls::option_value(&option)).collect();
-                let message = format!("the list has no option {text:?} that may be chosen; it has {}", there.join(", "));
+                let there: Vec<String> =
+                    controls::options(&list).map(|option| controls::option_value(&option)).collect();
+                let message =
+                    format!("the list has no option {text:?} that may be chosen; it has {}", there.join(", "));
                 ToolError::new(class::ELEMENT_NOT_FOUND, message)
             })?);
         }
@@ -227,6 +240,21 @@ impl Browser {
 }
 
 impl View {
+    /// Where a link leads.
+    fn link(&self, node: NodeId) -> Result<Url, ToolError> {
+        let link = self.element(node)?;
+        let Some(href) = link.attr("href").filter(|_| matches!(link.value().name(), "a" | "area")) else {
+            return Err(ToolError::bad_arguments(format!("<{}> is no link", link.value().name())));
+        };
+        let joined = self.page.base().join(href.trim());
+        let url =
+            joined.map_err(|error| ToolError::bad_arguments(format!("the link {href:?} leads nowhere: {error}")))?;
+        if !matches!(url.scheme(), "http" | "https" | "file") {
+            return Err(ToolError::bad_arguments(format!("the link {href:?} leads to no page")));
+        }
+        Ok(url)
+    }
+
     /// Changes what stands in a control, and remembers its form.
     fn touch(
         &mut self,
@@ -243,7 +271,7 @@ impl View {
 }
 
 /// One-line fields take no line breaks.
-fn text_for(_page: &Page, element: &ElementRef<'_>, text: &str) -> String {
+fn text_for(element: &ElementRef<'_>, text: &str) -> String {
     if element.value().name() == "textarea" { text.to_owned() } else { text.replace(['\r', '\n'], "") }
 }
 
@@ -266,7 +294,12 @@ fn disabled(element: &ElementRef<'_>) -> ToolError {
     ToolError::new(class::ELEMENT_NOT_FOUND, message)
 }
 
-/// The address of a page without what follows `#`.
+/// Whether two addresses differ at most in what follows `#`.
 pub(super) fn is_same_page(one: &Url, other: &Url) -> bool {
-    form::without_fragment(one) == form::without_fragment(other)
+    let bare = |url: &Url| {
+        let mut url = url.clone();
+        url.set_fragment(None);
+        url
+    };
+    bare(one) == bare(other)
 }

@@ -8,7 +8,7 @@ use lru::LruCache;
 use super::Browser;
 
 /// Open browsers: each holds a page, so the one that was not used for longest gives way.
-const SESSIONS_MAX: NonZeroUsize = NonZeroUsize::new(64).expect("more than none");
+const SESSIONS_MAX: NonZeroUsize = NonZeroUsize::MIN.saturating_add(63);
 
 type Shared = Arc<tokio::sync::Mutex<Browser>>;
 

@@ -5,7 +5,9 @@ use rmcp::schemars::{self, JsonSchema};
 use scraper::ElementRef;
 use serde::{Deserialize, Serialize};
 
-use super::super::page::{Page, accessible_name, is_interactive, is_visible, label_of, role_of, selector, squeeze, visible_text};
+use super::super::page::{
+    Page, accessible_name, is_interactive, is_visible, label_of, role_of, selector, squeeze, visible_text,
+};
 use super::super::reply::ToolError;
 use super::controls::kind;
 
@@ -69,9 +71,7 @@ impl Target {
         let mut given = ways.into_iter().flatten();
         match (given.next(), given.next()) {
             (Some(way), None) if by.name.is_none() || by.role.is_some() => Ok(way),
-            _ => Err(ToolError::bad_arguments(
-                "a target is one of css, text, label, role (with name) and element",
-            )),
+            _ => Err(ToolError::bad_arguments("a target is one of css, text, label, role (with name) and element")),
         }
     }
 }
@@ -94,10 +94,12 @@ pub(super) fn find(page: &Page, way: &Way<'_>) -> Result<Option<Found>, ToolErro
             first(page.select(&selector).filter(visible))
         }
         Way::Text(text) => by_text(page, text),
-        Way::Label(text) => by_words(text, page.elements().filter(|element| kind(element).is_some()).filter(visible), |field| {
-            let label = label_of(page, field);
-            if label.is_empty() { squeeze(field.attr("placeholder").unwrap_or("")) } else { label }
-        }),
+        Way::Label(text) => {
+            by_words(text, page.elements().filter(|element| kind(element).is_some()).filter(visible), |field| {
+                let label = label_of(page, field);
+                if label.is_empty() { squeeze(field.attr("placeholder").unwrap_or("")) } else { label }
+            })
+        }
         Way::Role(role, name) => {
             let fitting = page.elements().filter(|element| role_of(element) == *role).filter(visible);
             match name {

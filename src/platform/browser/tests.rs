@@ -77,11 +77,15 @@ async fn a_booking_is_made_on_the_new_site_by_other_names() {
 async fn what_the_old_test_says_is_not_found_after_the_redesign() {
     let (site, server) = site(Version::V1).await;
     site.redesign(Version::V2);
-    let error = call(&context(), "execute_test", json!({ "name": "booking", "base_url": server.url, "steps": booking_v1() }))
-        .await
-        .unwrap_err();
+    let error =
+        call(&context(), "execute_test", json!({ "name": "booking", "base_url": server.url, "steps": booking_v1() }))
+            .await
+            .unwrap_err();
     assert_eq!(error.class, "element_not_found");
-    assert!(error.message.starts_with("booking, step 2 of 20 (without a name): no element fits \"#q\" on http://"), "{error}");
+    assert!(
+        error.message.starts_with("booking, step 2 of 20 (without a name): no element fits \"#q\" on http://"),
+        "{error}"
+    );
     let evidence = error.evidence.unwrap();
     assert_eq!(evidence["selector"], "#q");
     assert_eq!(evidence["failed_step"], 2);
@@ -218,12 +222,14 @@ async fn a_form_that_a_browser_would_not_send_is_not_sent() {
         // Without checks it goes out, and nobody is there.
         let html = html.replace("<form", "<form novalidate");
         let fill = json!({ "action": "fill", "target": "[name=x]", "value": typed });
-        let arguments = json!({ "page": { "html": html, "url": "http://127.0.0.1:1/" }, "steps": [fill, { "action": "submit" }] });
+        let arguments =
+            json!({ "page": { "html": html, "url": "http://127.0.0.1:1/" }, "steps": [fill, { "action": "submit" }] });
         assert_eq!(call(&context(), "execute_test", arguments).await.unwrap_err().class, "connection", "{field}");
     }
     let good = "<form><input name=x type=number step=0.1 value=0.3><input type=radio name=r required checked><input pattern='['></form>";
     let steps = json!([{ "action": "assert_invalid" }]);
-    let error = call(&context(), "execute_test", json!({ "page": { "html": good }, "steps": steps })).await.unwrap_err();
+    let error =
+        call(&context(), "execute_test", json!({ "page": { "html": good }, "steps": steps })).await.unwrap_err();
     assert!(error.message.contains("would send the form"), "{error}");
 }
 
@@ -255,14 +261,17 @@ async fn redirects_are_followed_and_loops_are_not() {
 #[tokio::test]
 async fn each_way_that_a_page_fails_to_come_has_its_class() {
     let endless = || async {
-        let pieces = futures_util::stream::repeat_with(|| Ok::<_, std::io::Error>(Bytes::from("<p>more</p>".repeat(1000))));
+        let pieces =
+            futures_util::stream::repeat_with(|| Ok::<_, std::io::Error>(Bytes::from("<p>more</p>".repeat(1000))));
         ([(header::CONTENT_TYPE, "text/html")], Body::from_stream(pieces))
     };
     let broken = || async {
         let pieces = [Ok(Bytes::from("<p>half")), Err(std::io::Error::other("cut"))];
         ([(header::CONTENT_TYPE, "text/html")], Body::from_stream(futures_util::stream::iter(pieces)))
     };
-    let status = |status: u16| get(move || async move { (StatusCode::from_u16(status).unwrap(), Html("<p>no")).into_response() });
+    let status = |status: u16| {
+        get(move || async move { (StatusCode::from_u16(status).unwrap(), Html("<p>no")).into_response() })
+    };
     let router = Router::new()
         .route("/endless", get(endless))
         .route("/broken", get(broken))
@@ -289,7 +298,10 @@ async fn each_way_that_a_page_fails_to_come_has_its_class() {
     ] {
         assert_eq!(fails(&patient, &server.url, json!([{ "action": "load", "url": path }])).await.0, class, "{path}");
     }
-    assert_eq!(fails(&impatient(), &server.url, json!([{ "action": "load", "url": "/silent" }])).await.0, "network_timeout");
+    assert_eq!(
+        fails(&impatient(), &server.url, json!([{ "action": "load", "url": "/silent" }])).await.0,
+        "network_timeout"
+    );
     assert_eq!(fails(&patient, "http://127.0.0.1:1/", json!([{ "action": "load", "url": "/" }])).await.0, "connection");
     let slow = json!({ "base_url": server.url, "timeout_ms": 100, "steps": [{ "action": "load", "url": "/silent" }] });
     assert_eq!(call(&patient, "execute_test", slow).await.unwrap_err().class, "timeout");
@@ -308,7 +320,12 @@ impl Elements for Repository {
 
     async fn heal(&self, broken: Broken) -> Result<Healed, ToolError> {
         assert!(broken.html.contains("<h1>"));
-        Ok(Healed { selector: Some("h1".to_owned()), confidence: 0.9, strategy: "text_match".to_owned(), observations: vec![] })
+        Ok(Healed {
+            selector: Some("h1".to_owned()),
+            confidence: 0.9,
+            strategy: "text_match".to_owned(),
+            observations: vec![],
+        })
     }
 }
 
@@ -321,11 +338,17 @@ async fn elements_come_from_the_repository_and_are_healed_where_asked() {
     assert_eq!(reply.ganger.observations, [cache_lookup("l1", true)]);
     let lost = json!([{ "action": "assert_text", "target": "#title", "text": "Hello" }]);
     let healed = call(&context, "execute_test", json!({ "page": page, "steps": lost, "heal": true })).await.unwrap();
-    assert_eq!(healed.result["healed"][0], json!({ "from": "#title", "to": "h1", "strategy": "text_match", "confidence": 0.9 }));
+    assert_eq!(
+        healed.result["healed"][0],
+        json!({ "from": "#title", "to": "h1", "strategy": "text_match", "confidence": 0.9 })
+    );
     let plain = call(&context, "execute_test", json!({ "page": page, "steps": lost })).await.unwrap_err();
     assert_eq!(plain.class, "element_not_found");
     let unknown = json!([{ "action": "click", "target": { "element": "other" } }]);
-    assert_eq!(call(&context, "execute_test", json!({ "page": page, "steps": unknown })).await.unwrap_err().class, "element_not_found");
+    assert_eq!(
+        call(&context, "execute_test", json!({ "page": page, "steps": unknown })).await.unwrap_err().class,
+        "element_not_found"
+    );
 }
 
 #[tokio::test]
@@ -381,10 +404,13 @@ async fn files_are_read_below_their_folder_only() {
     ]);
     call(&context, "execute_test", json!({ "steps": steps })).await.unwrap();
     for path in ["../secret.html", "/../secret.html", "none.html"] {
-        let error = call(&context, "run_action", json!({ "step": { "action": "load", "url": path } })).await.unwrap_err();
+        let error =
+            call(&context, "run_action", json!({ "step": { "action": "load", "url": path } })).await.unwrap_err();
         assert_eq!(error.class, "bad_arguments", "{path}");
     }
     let secret = format!("file://{}", folder.path().join("secret.html").display());
-    let error = call(&context, "run_action", json!({ "page": secret, "step": { "action": "assert_status" } })).await.unwrap_err();
+    let error = call(&context, "run_action", json!({ "page": secret, "step": { "action": "assert_status" } }))
+        .await
+        .unwrap_err();
     assert!(error.message.contains("is not below"), "{error}");
 }

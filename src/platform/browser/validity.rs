@@ -29,7 +29,8 @@ pub(super) fn invalid(page: &Page, edits: &Edits, control: &ElementRef<'_>) -> O
     }
     let why = missing(page, edits, control, kind).or_else(|| {
         let value = edits.value(control);
-        (kind == Kind::Text && control.attr("readonly").is_none() && !value.is_empty()).then(|| misfit(control, &value))?
+        (kind == Kind::Text && control.attr("readonly").is_none() && !value.is_empty())
+            .then(|| misfit(control, &value))?
     })?;
     let label = label_of(page, control);
     let name = control.attr("name").unwrap_or_else(|| control.value().name());

@@ -5,6 +5,7 @@ mod parse;
 mod text;
 
 use std::collections::HashMap;
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -66,7 +67,6 @@ impl Budget {
 }
 
 /// A page. It may be sent to another thread, but not shared between two.
-#[derive(Debug)]
 pub struct Page {
     /// Where it came from, after redirects; relative links start there.
     pub url: Url,
@@ -78,6 +78,13 @@ pub struct Page {
     ids: HashMap<String, NodeId>,
     /// The labels that name an element by its `id`.
     labels: HashMap<String, Vec<NodeId>>,
+}
+
+impl fmt::Debug for Page {
+    /// Without the elements: they would fill every log.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Page").field("url", &self.url.as_str()).field("bytes", &self.html.len()).finish_non_exhaustive()
+    }
 }
 
 impl Page {
@@ -155,8 +162,19 @@ pub fn selector(text: &str) -> Result<Selector, ToolError> {
 /// Whether a person can act on an element: links, controls, and what scripts make one.
 pub fn is_interactive(element: &ElementRef<'_>) -> bool {
     const ROLES: [&str; 13] = [
-        "button", "link", "checkbox", "radio", "switch", "tab", "menuitem", "option", "textbox", "searchbox",
-        "combobox", "slider", "spinbutton",
+        "button",
+        "link",
+        "checkbox",
+        "radio",
+        "switch",
+        "tab",
+        "menuitem",
+        "option",
+        "textbox",
+        "searchbox",
+        "combobox",
+        "slider",
+        "spinbutton",
     ];
     match element.value().name() {
         "a" | "area" => element.attr("href").is_some() || acts_by_attribute(element, &ROLES),
@@ -167,8 +185,11 @@ pub fn is_interactive(element: &ElementRef<'_>) -> bool {
 }
 
 fn acts_by_attribute(element: &ElementRef<'_>, roles: &[&str]) -> bool {
-    let focusable = element.attr("tabindex").and_then(|index| index.trim().parse::<i32>().ok()).is_some_and(|at| at >= 0);
-    focusable || element.attr("onclick").is_some() || element.attr("role").is_some_and(|role| roles.contains(&role.trim()))
+    let focusable =
+        element.attr("tabindex").and_then(|index| index.trim().parse::<i32>().ok()).is_some_and(|at| at >= 0);
+    focusable
+        || element.attr("onclick").is_some()
+        || element.attr("role").is_some_and(|role| roles.contains(&role.trim()))
 }
 
 #[cfg(test)]

@@ -39,10 +39,7 @@ pub fn accessible_name(page: &Page, element: &ElementRef<'_>) -> String {
         ("input" | "select" | "textarea", _) => Some(label_of(page, element)).filter(|label| !label.is_empty()),
         _ => by_content(element),
     };
-    native
-        .or_else(|| attribute(element, "title"))
-        .or_else(|| attribute(element, "placeholder"))
-        .unwrap_or_default()
+    native.or_else(|| attribute(element, "title")).or_else(|| attribute(element, "placeholder")).unwrap_or_default()
 }
 
 /// `aria-labelledby`, then `aria-label`.

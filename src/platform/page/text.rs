@@ -19,8 +19,31 @@ fn is_silent(name: &str) -> bool {
 fn breaks_line(name: &str) -> bool {
     !matches!(
         name,
-        "a" | "abbr" | "b" | "bdi" | "bdo" | "cite" | "code" | "data" | "dfn" | "em" | "font" | "i" | "kbd" | "label"
-            | "mark" | "q" | "s" | "samp" | "small" | "span" | "strong" | "sub" | "sup" | "time" | "u" | "var"
+        "a" | "abbr"
+            | "b"
+            | "bdi"
+            | "bdo"
+            | "cite"
+            | "code"
+            | "data"
+            | "dfn"
+            | "em"
+            | "font"
+            | "i"
+            | "kbd"
+            | "label"
+            | "mark"
+            | "q"
+            | "s"
+            | "samp"
+            | "small"
+            | "span"
+            | "strong"
+            | "sub"
+            | "sup"
+            | "time"
+            | "u"
+            | "var"
     )
 }
 
@@ -29,7 +52,8 @@ fn hides(element: &ElementRef<'_>) -> bool {
     let style = element.attr("style").unwrap_or("");
     is_silent(element.value().name())
         || element.attr("hidden").is_some()
-        || (element.value().name() == "input" && element.attr("type").is_some_and(|kind| kind.eq_ignore_ascii_case("hidden")))
+        || (element.value().name() == "input"
+            && element.attr("type").is_some_and(|kind| kind.eq_ignore_ascii_case("hidden")))
         || (!style.is_empty() && hidden_by(style))
 }
 
@@ -72,7 +96,9 @@ pub(super) fn visible_text_within(element: &ElementRef<'_>, nodes: usize) -> Str
             Edge::Close(node) => {
                 if hidden_in == Some(node.id()) {
                     hidden_in = None;
-                } else if hidden_in.is_none() && node.value().as_element().is_some_and(|inner| breaks_line(inner.name())) {
+                } else if hidden_in.is_none()
+                    && node.value().as_element().is_some_and(|inner| breaks_line(inner.name()))
+                {
                     text.push(' ');
                 }
             }

@@ -32,7 +32,8 @@ pub(super) fn fill(page: &Page, form: ElementRef<'_>) -> Vec<Step> {
                 steps.push(Step::new(format!("fill in {shown:?}"), Action::Fill { target, value }));
             }
             Kind::Select => {
-                let usable = options(&control).find(|option| option.attr("disabled").is_none() && !option_value(option).is_empty());
+                let usable = options(&control)
+                    .find(|option| option.attr("disabled").is_none() && !option_value(option).is_empty());
                 if let Some(option) = usable {
                     let option = OneOrMany::One(option_value(&option));
                     steps.push(Step::new(format!("choose from {shown:?}"), Action::Select { target, option }));
@@ -52,7 +53,12 @@ pub(super) fn fill(page: &Page, form: ElementRef<'_>) -> Vec<Step> {
 }
 
 /// For each required field the steps that leave it out, ending with the browser's refusal.
-pub(super) fn missing(page: &Page, form: ElementRef<'_>, form_name: &str, filling: &[Step]) -> Vec<(String, Vec<Step>)> {
+pub(super) fn missing(
+    page: &Page,
+    form: ElementRef<'_>,
+    form_name: &str,
+    filling: &[Step],
+) -> Vec<(String, Vec<Step>)> {
     if form.attr("novalidate").is_some() {
         return Vec::new();
     }
@@ -91,7 +97,8 @@ fn is_seat(page: &Page, control: &ElementRef<'_>) -> bool {
 /// What people call a control.
 fn words(page: &Page, control: &ElementRef<'_>) -> String {
     let label = label_of(page, control);
-    let candidates = [label, squeeze(control.attr("placeholder").unwrap_or("")), control.attr("name").unwrap_or("").to_owned()];
+    let candidates =
+        [label, squeeze(control.attr("placeholder").unwrap_or("")), control.attr("name").unwrap_or("").to_owned()];
     candidates.into_iter().find(|words| !words.is_empty()).unwrap_or_else(|| control.value().name().to_owned())
 }
 
@@ -99,7 +106,8 @@ fn words(page: &Page, control: &ElementRef<'_>) -> String {
 fn value_for(control: &ElementRef<'_>, shown: &str) -> String {
     let kind = control.attr("type").unwrap_or("").to_ascii_lowercase();
     let attribute = |name: &str| control.attr(name).map(str::to_owned).filter(|value| !value.is_empty());
-    let hint = format!("{} {} {}", shown, control.attr("name").unwrap_or(""), control.attr("autocomplete").unwrap_or(""));
+    let hint =
+        format!("{} {} {}", shown, control.attr("name").unwrap_or(""), control.attr("autocomplete").unwrap_or(""));
     let hint = hint.to_lowercase();
     let has = |words: &[&str]| words.iter().any(|word| hint.contains(word));
     let value = match kind.as_str() {
@@ -125,11 +133,11 @@ fn value_for(control: &ElementRef<'_>, shown: &str) -> String {
         _ if has(&["name"]) => "Ada Lovelace".to_owned(),
         _ => "some text".to_owned(),
     };
-    fit(control, value)
+    fit(control, &value)
 }
 
 /// Cuts a text to what its field takes.
-fn fit(control: &ElementRef<'_>, value: String) -> String {
+fn fit(control: &ElementRef<'_>, value: &str) -> String {
     let longest = control.attr("maxlength").and_then(|most| most.trim().parse::<usize>().ok()).unwrap_or(usize::MAX);
     let shortest = control.attr("minlength").and_then(|least| least.trim().parse::<usize>().ok()).unwrap_or(0);
     let padding = shortest.min(1_000).saturating_sub(value.chars().count());
@@ -186,7 +194,7 @@ fn quoted(text: &str) -> String {
     for c in text.chars() {
         match c {
             '"' | '\\' => quoted.extend(['\\', c]),
-            c if c.is_control() => quoted.push_str(&format!("\\{:x} ", u32::from(c))),
+            c if c.is_control() => quoted.extend(format!("\\{:x} ", u32::from(c)).chars()),
             c => quoted.push(c),
         }
     }

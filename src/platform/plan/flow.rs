@@ -62,8 +62,10 @@ async fn perform(browser: &mut Browser, steps: &[Step]) -> Option<()> {
 /// What leads on: a form of the page's own part, or else a link whose words say so.
 fn onward(page: &Page) -> Option<Onward> {
     let main = page.elements().find(|element| element.value().name() == "main");
-    let inside = |element: &ElementRef<'_>| main.is_none_or(|main| element.ancestors().any(|above| above.id() == main.id()));
-    let mut forms = page.elements().filter(|element| element.value().name() == "form").filter(is_visible).filter(inside);
+    let inside =
+        |element: &ElementRef<'_>| main.is_none_or(|main| element.ancestors().any(|above| above.id() == main.id()));
+    let mut forms =
+        page.elements().filter(|element| element.value().name() == "form").filter(is_visible).filter(inside);
     if let Some(form) = forms.next() {
         let mut steps = fields::fill(page, form);
         let name = form_name(page, &form, 0);

@@ -75,7 +75,9 @@ pub async fn generate_plan(context: &Context, args: Args) -> ToolResult {
     drop(page);
     if args.flow_pages_max > 1 && matches!(url.scheme(), "http" | "https" | "file") {
         let limits = context.settings.limits;
-        plans.extend(flow::walk(context, Page::parse_aside(url.clone(), html, limits).await?, args.flow_pages_max).await);
+        plans.extend(
+            flow::walk(context, Page::parse_aside(url.clone(), html, limits).await?, args.flow_pages_max).await,
+        );
     }
     let counts = |kind: &str| plans.iter().filter(|plan| plan.kind == kind).count();
     let result = json!({
@@ -103,11 +105,13 @@ fn of_page(page: &Page, links_max: usize) -> Vec<Plan> {
         let answered = Step::new("the site answers with success", Action::AssertStatus { status: None });
         let steps = [vec![load(page)], filling.clone(), vec![sends, answered]].concat();
         plans.push(Plan { name: format!("{name}: filled in well"), kind: "form", steps });
-        plans.extend(fields::missing(page, form, &name, &filling).into_iter().take(MISSING_MAX).map(|(field, steps)| Plan {
-            name: format!("{name}: without {field}"),
-            kind: "validation",
-            steps: [vec![load(page)], steps].concat(),
-        }));
+        plans.extend(fields::missing(page, form, &name, &filling).into_iter().take(MISSING_MAX).map(
+            |(field, steps)| Plan {
+                name: format!("{name}: without {field}"),
+                kind: "validation",
+                steps: [vec![load(page)], steps].concat(),
+            },
+        ));
     }
     let links = links(page, links_max);
     if !links.is_empty() {
@@ -124,7 +128,8 @@ fn load(page: &Page) -> Step {
 fn form_name(page: &Page, form: &ElementRef<'_>, at: usize) -> String {
     let own = [accessible_name_of_form(page, form), heading(form)];
     let button = || {
-        let buttons = super::browser::controls_of(page, *form).filter(|(_, kind)| *kind == super::browser::Kind::Submit);
+        let buttons =
+            super::browser::controls_of(page, *form).filter(|(_, kind)| *kind == super::browser::Kind::Submit);
         buttons.map(|(button, _)| accessible_name(page, &button)).find(|name| !name.is_empty())
     };
     let named = own.into_iter().flatten().next().or_else(button).or_else(|| form.attr("id").map(str::to_owned));
@@ -137,7 +142,10 @@ fn accessible_name_of_form(page: &Page, form: &ElementRef<'_>) -> Option<String>
 
 fn heading(form: &ElementRef<'_>) -> Option<String> {
     let headings = |element: &ElementRef<'_>| matches!(element.value().name(), "h1" | "h2" | "h3" | "legend");
-    form.descendent_elements().find(headings).map(|heading| super::page::visible_text(&heading)).filter(|text| !text.is_empty())
+    form.descendent_elements()
+        .find(headings)
+        .map(|heading| super::page::visible_text(&heading))
+        .filter(|text| !text.is_empty())
 }
 
 /// One visit for each page that is linked here and belongs to the same site.
@@ -148,7 +156,11 @@ fn links(page: &Page, most: usize) -> Vec<Step> {
     for link in page.interactive().into_iter().filter(|element| element.value().name() == "a") {
         let Some(mut url) = link.attr("href").and_then(|href| base.join(href.trim()).ok()) else { continue };
         url.set_fragment(None);
-        if url.origin() != page.url.origin() || url.scheme() != page.url.scheme() || url == page.url || seen.contains(&url) {
+        if url.origin() != page.url.origin()
+            || url.scheme() != page.url.scheme()
+            || url == page.url
+            || seen.contains(&url)
+        {
             continue;
         }
         if seen.len() == most {
@@ -157,7 +169,10 @@ fn links(page: &Page, most: usize) -> Vec<Step> {
         let name = accessible_name(page, &link);
         seen.push(url);
         steps.push(load(page));
-        steps.push(Step::new(format!("follow {name:?}"), Action::Follow { target: Target::Css(fields::path_to(page, &link)) }));
+        steps.push(Step::new(
+            format!("follow {name:?}"),
+            Action::Follow { target: Target::Css(fields::path_to(page, &link)) },
+        ));
         steps.push(Step::new(format!("{name:?} leads to a page"), Action::AssertStatus { status: None }));
     }
     steps

@@ -19,8 +19,9 @@ async fn every_plan_of_every_page_passes_in_both_versions() {
             for plan in found["plans"].as_array().unwrap() {
                 let run = call(&context(), "execute_test", plan.clone()).await;
                 run.unwrap_or_else(|error| panic!("{version:?} {path}: {error:#?}"));
+                // Seats that one plan books are not there for the next.
+                site.reset();
             }
-            site.reset();
         }
     }
 }
@@ -41,7 +42,8 @@ async fn plans_name_forms_fields_and_links() {
     let (_site, server) = site(Version::V1).await;
     let checkout = plans(&format!("{}/checkout?show=requiem&seat=D-1", server.url)).await;
     assert_eq!(checkout["counts"], json!({ "form": 1, "validation": 3, "links": 1, "flow": 0 }));
-    let names: Vec<&str> = checkout["plans"].as_array().unwrap().iter().map(|plan| plan["name"].as_str().unwrap()).collect();
+    let names: Vec<&str> =
+        checkout["plans"].as_array().unwrap().iter().map(|plan| plan["name"].as_str().unwrap()).collect();
     assert_eq!(names[0], "form \"Your details\": filled in well");
     assert_eq!(names[1], "form \"Your details\": without \"Full name\"");
     assert!(names.contains(&"links of /checkout"), "{names:?}");
@@ -50,7 +52,8 @@ async fn plans_name_forms_fields_and_links() {
 #[tokio::test]
 async fn plans_become_jobs_where_asked() {
     let (_site, server) = site(Version::V2).await;
-    let arguments = json!({ "page": server.url, "enqueue": true, "labels": { "environment": "staging" }, "flow_pages_max": 0 });
+    let arguments =
+        json!({ "page": server.url, "enqueue": true, "labels": { "environment": "staging" }, "flow_pages_max": 0 });
     let reply = call(&context(), "generate_plan", arguments).await.unwrap();
     let jobs = &reply.ganger.enqueue;
     assert_eq!(jobs.len(), reply.result["plans"].as_array().unwrap().len());
@@ -60,7 +63,11 @@ async fn plans_become_jobs_where_asked() {
 
 #[tokio::test]
 async fn a_page_that_is_no_page_has_no_plans() {
-    for (page, class) in [(json!({ "html": "words" }), "not_html"), (json!("http://127.0.0.1:1/"), "connection"), (json!("ftp://a/"), "bad_arguments")] {
+    for (page, class) in [
+        (json!({ "html": "words" }), "not_html"),
+        (json!("http://127.0.0.1:1/"), "connection"),
+        (json!("ftp://a/"), "bad_arguments"),
+    ] {
         assert_eq!(call(&context(), "generate_plan", json!({ "page": page })).await.unwrap_err().class, class);
     }
     let empty = call(&context(), "generate_plan", json!({ "page": { "html": "<p>nothing to do</p>" } })).await.unwrap();

@@ -24,7 +24,8 @@ struct Hall {
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Row {
-    row: String,
+    #[serde(rename = "row")]
+    name: String,
     seats: u32,
     price: u32,
 }
@@ -98,7 +99,7 @@ impl BoxOffice {
         let show = self.find(id)?;
         let (hall, taken) = (&self.programme.hall, self.taken.get(id));
         let seat = |row: &Row, number: u32| {
-            let name = format!("{}-{number}", row.row);
+            let name = format!("{}-{number}", row.name);
             json!({
                 "number": number,
                 "taken": taken.is_some_and(|taken| taken.contains(&name)),
@@ -109,7 +110,7 @@ impl BoxOffice {
         };
         let row = |row: &Row| {
             let seats: Vec<Value> = (1..=row.seats).map(|number| seat(row, number)).collect();
-            json!({ "row": row.row, "price": row.price, "seats": seats })
+            json!({ "row": row.name, "price": row.price, "seats": seats })
         };
         let mut facts = facts(show);
         facts["rows"] = hall.rows.iter().map(row).collect();
@@ -171,7 +172,7 @@ impl BoxOffice {
 
     fn price(&self, seat: &str) -> Option<u32> {
         let (row, number) = seat.split_once('-')?;
-        let row = self.programme.hall.rows.iter().find(|one| one.row == row)?;
+        let row = self.programme.hall.rows.iter().find(|one| one.name == row)?;
         let number: u32 = number.parse().ok()?;
         (1..=row.seats).contains(&number).then_some(row.price)
     }

@@ -27,7 +27,14 @@ impl Version {
 
 /// The files of a version.
 pub(super) const PAGES: [&str; 8] = [
-    "index.html", "search.html", "show.html", "checkout.html", "confirmation.html", "refused.html", "help.html", "style.css",
+    "index.html",
+    "search.html",
+    "show.html",
+    "checkout.html",
+    "confirmation.html",
+    "refused.html",
+    "help.html",
+    "style.css",
 ];
 
 macro_rules! embedded {

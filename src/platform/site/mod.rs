@@ -70,7 +70,10 @@ impl Site {
             .route("/checkout", get(checkout))
             .route("/bookings", post(book))
             .route("/bookings/{code}", get(booking))
-            .route("/help", get(|State(site): State<Site>| async move { site.page(StatusCode::OK, "help.html", &json!({})) }))
+            .route(
+                "/help",
+                get(|State(site): State<Site>| async move { site.page(StatusCode::OK, "help.html", &json!({})) }),
+            )
             .route("/style.css", get(style))
             .route("/reset", post(|State(site): State<Site>| async move { site.reset() }))
             .fallback(|State(site): State<Site>| async move { site.no_page() })
@@ -85,7 +88,9 @@ impl Site {
         let version = self.inside().version;
         match template::fill(self.files.page(version, name), values) {
             Ok(html) => (status, [(header::CONTENT_TYPE, "text/html; charset=utf-8")], html).into_response(),
-            Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, format!("{}/{name}: {error}", version.name())).into_response(),
+            Err(error) => {
+                (StatusCode::INTERNAL_SERVER_ERROR, format!("{}/{name}: {error}", version.name())).into_response()
+            }
         }
     }
 
