@@ -12,8 +12,8 @@ fn logistic(odds: f64) -> f64 {
 }
 
 /// Weights (the last one is the bias if there is one) that make the examples likeliest, by steepest ascent with a
-/// little pull to zero. `floor` holds weights up from below.
-pub(crate) fn logistic_regression(examples: &[Example], with_bias: bool, floor: f64) -> Vec<f64> {
+/// little pull to zero. `floors` hold the weights of the facts up from below.
+pub(crate) fn logistic_regression(examples: &[Example], with_bias: bool, floors: &[f64]) -> Vec<f64> {
     let width = examples.first().map_or(0, |example| example.facts.len());
     let mut weights = vec![0.0; width + usize::from(with_bias)];
     let (mut speed, pull) = (4.0, 1e-4);
@@ -33,7 +33,7 @@ pub(crate) fn logistic_regression(examples: &[Example], with_bias: bool, floor: 
         for (at, weight) in weights.iter_mut().enumerate() {
             *weight += speed * (slope[at] / examples.len() as f64 - pull * *weight);
             if at < width {
-                *weight = weight.max(floor);
+                *weight = weight.max(floors[at]);
             }
         }
         if round % 1_000 == 999 {

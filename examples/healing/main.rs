@@ -83,7 +83,7 @@ fn locators(out: &str, files: &[String]) -> anyhow::Result<()> {
     }
     println!(
         "{pages} pages ({refused} refused), {elements} elements, {written} locators, {:.1} an element, {bare} elements with fewer than three",
-        written as f64 / f64::from(elements.max(1) as u32)
+        written as f64 / elements.max(1) as f64
     );
     println!("slowest page: {:.0} ms for {} elements, {}", slowest.0, slowest.2, slowest.1);
     Ok(())

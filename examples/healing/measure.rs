@@ -15,10 +15,15 @@ use crate::{page, tables, targets};
 /// Elements of one page that are looked for.
 const ELEMENTS: usize = 8;
 
+/// The least that score, margin, evidence and lead count. The rules double no element, so that the pages do not show
+/// what an equal runner-up means.
+const CONFIDENCE_FLOORS: [f64; 4] = [0.0, 2.0, 0.0, 0.0];
+
 /// The least that a strategy counts.
 const LEAST_WEIGHT: f64 = 0.06;
 
 /// One healing.
+#[allow(clippy::struct_excessive_bools, reason = "what came of it, in several respects")]
 #[derive(Debug, Clone)]
 pub(crate) struct Case {
     pub recipe: &'static str,
@@ -49,7 +54,7 @@ pub(crate) struct Case {
 /// The pages that numbers are fitted on: every second one, but none of the last site. All others are what the
 /// numbers are judged on.
 fn is_for_fitting(case: &Case) -> bool {
-    case.page % 2 == 0 && !case.is_of_last_site
+    case.page.is_multiple_of(2) && !case.is_of_last_site
 }
 
 /// Judges the built-in weights.
@@ -188,7 +193,7 @@ fn fitted_strategies(cases: &[Case], weights: Weights) -> Weights {
     };
     let fitting = cases.iter().filter(|case| is_for_fitting(case) && case.there);
     let examples: Vec<Example> = fitting.filter_map(differences).collect();
-    let fitted = logistic_regression(&examples, false, 0.02);
+    let fitted = logistic_regression(&examples, false, &[0.0; 5]);
     // Changes that a die makes leave more of the structure than people do, so that the rest would count next to
     // nothing: it keeps a say.
     let sum: f64 = fitted.iter().sum();
@@ -208,7 +213,7 @@ fn fitted_confidence(cases: &[Case], weights: Weights) -> Weights {
             facts: vec![facts.score, facts.margin, facts.evidence, facts.lead.unwrap_or(0.0)],
             right,
         };
-        let fitted = logistic_regression(&fitting.map(seen).collect::<Vec<_>>(), true, f64::MIN);
+        let fitted = logistic_regression(&fitting.map(seen).collect::<Vec<_>>(), true, &CONFIDENCE_FLOORS);
         let [score, margin, evidence, lead, bias] =
             fitted.try_into().unwrap_or([0.0; 5]).map(ganger::platform::locators::rounded);
         Confidence { bias, score, margin, evidence, lead }

@@ -67,13 +67,15 @@ fn from_role(value: &str) -> Fingerprint {
 fn last_step<'t>(text: &'t str, signs: &[char]) -> &'t str {
     let (mut depth, mut quote, mut start) = (0_usize, None, 0);
     for (at, c) in text.char_indices() {
-        match (quote, c) {
-            (Some(open), _) if open == c => quote = None,
-            (Some(_), _) => continue,
-            (None, '"' | '\'') => quote = Some(c),
-            (None, '[' | '(') => depth += 1,
-            (None, ']' | ')') => depth = depth.saturating_sub(1),
-            (None, c) if depth == 0 && signs.contains(&c) => start = at + c.len_utf8(),
+        if let Some(open) = quote {
+            quote = Some(open).filter(|open| *open != c);
+            continue;
+        }
+        match c {
+            '"' | '\'' => quote = Some(c),
+            '[' | '(' => depth += 1,
+            ']' | ')' => depth = depth.saturating_sub(1),
+            c if depth == 0 && signs.contains(&c) => start = at + c.len_utf8(),
             _ => {}
         }
     }

@@ -70,9 +70,9 @@ pub struct Weights {
 impl Default for Weights {
     fn default() -> Self {
         Self {
-            strategies: [0.097, 0.239, 0.05, 0.05, 0.564],
-            alone: Confidence { bias: -3.213, score: 7.826, margin: 13.987, evidence: -3.861, lead: 0.0 },
-            among: Confidence { bias: -3.213, score: 7.826, margin: 13.987, evidence: -3.861, lead: 3.0 },
+            strategies: [0.067, 0.226, 0.06, 0.06, 0.587],
+            alone: Confidence { bias: -5.9, score: 8.4, margin: 8.1, evidence: 0.0, lead: 0.0 },
+            among: Confidence { bias: -3.4, score: 5.0, margin: 2.0, evidence: 0.0, lead: 18.0 },
         }
     }
 }
