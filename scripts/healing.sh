@@ -3,6 +3,7 @@
 #
 #   scripts/healing.sh             about ten minutes
 #   scripts/healing.sh --quick     a tenth of the pages
+#   scripts/healing.sh --fit       weights for src/platform/healing/weights.rs, fitted on the other half of the pages
 #
 # Installs with apt-get and npm what is missing: chromium and node to check locators, python3-doc and three
 # templates of web sites as pages. Ends with 1 if a locator selects anything but its element.
@@ -35,22 +36,30 @@ if ! [ -d "$work/node_modules/playwright-core" ]; then
     npm install --silent --no-save --ignore-scripts --prefix "$work" playwright-core@1
 fi
 
-# Every nth page of what is below 2 MB, in the order of their names.
-pages() { # FOLDER EVERY-NTH
-    find -L "$1" -name '*.html' -size -2000k | sort | awk -v nth="$2" 'NR % nth == 0'
+# Every nth page below so many KB, in the order of their names. The last site is the one that nothing is fitted on.
+pages() { # FOLDER EVERY-NTH KB
+    find -L "$1" -name '*.html' -size "-${3}k" | sort | awk -v nth="$2" 'NR % nth == 0'
 }
 few=1
 [ "${1:-}" = --quick ] && few=10
 {
-    pages /usr/share/doc/python3-doc/html $((3 * few))
-    pages "$work/pages/admin-lte" $few
-    pages "$work/pages/startbootstrap-sb-admin-2" $few
-    pages "$work/pages/gentelella" $((2 * few))
+    pages /usr/share/doc/python3-doc/html $((3 * few)) 2000
+    pages "$work/pages/admin-lte" $few 2000
+    pages "$work/pages/startbootstrap-sb-admin-2" $few 2000
+    pages "$work/pages/gentelella" $((2 * few)) 2000
 } >"$work/all.txt"
-awk 'NR % 2 == 0' "$work/all.txt" | xargs -d '\n' ls -1S | awk 'NR > 4' | sort >"$work/some.txt"
+{
+    pages /usr/share/doc/python3-doc/html $((8 * few)) 300
+    pages "$work/pages/admin-lte" $few 300
+    pages "$work/pages/startbootstrap-sb-admin-2" $few 300
+    pages "$work/pages/gentelella" $((4 * few)) 300
+} >"$work/some.txt"
 
 cargo build --quiet --release --example healing
 bin=${CARGO_TARGET_DIR:-target}/release/examples/healing
+if [ "${1:-}" = --fit ]; then
+    exec xargs -d '\n' "$bin" fit <"$work/some.txt"
+fi
 
 echo "# Locators"
 echo
