@@ -24,6 +24,9 @@ pub mod engine;
 
 pub mod http;
 
+#[cfg(feature = "platform-tools")]
+pub mod platform;
+
 pub mod app;
 pub mod config;
 

@@ -10,12 +10,13 @@ use crate::broker::Broker;
 use crate::broker::memory::MemoryBroker;
 use crate::broker::redis::{self, RedisBroker, RedisParams};
 use crate::clock::Clock;
-use crate::config::{Config, HandlersConfig, LedgerConfig};
+use crate::config::{Config, LedgerConfig};
 use crate::engine::{Setup, StuckRules};
 use crate::handler::SharedHandler;
 use crate::handler::builtin::BuiltinHandler;
 use crate::handler::command::{CommandHandler, CommandParams};
 use crate::handler::http::{HttpHandler, HttpParams, client};
+use crate::handler::mcp::{McpHandler, Planned, Servers};
 use crate::job::TypeName;
 use crate::ledger::postgres::{self, PostgresLedger, PostgresParams};
 use crate::ledger::sqlite::{SqliteLedger, SqliteParams};
@@ -23,7 +24,7 @@ use crate::ledger::{Ledger, LedgerError};
 use crate::policy::catalog::{HandlerSpec, JobType};
 use crate::service::Supervisor;
 
-use super::{CONFIGURATION, FAILED, Failure, UNREACHABLE};
+use super::{CONFIGURATION, FAILED, Failure, UNREACHABLE, mcp};
 
 /// Between two tries to reach the ledger at start.
 const RETRY_PAUSE: Duration = Duration::from_millis(500);
@@ -111,40 +112,44 @@ pub(super) fn broker(
 /// What a sound configuration still leaves waiting.
 pub(super) fn warnings(config: &Config) -> Vec<String> {
     let catalog = &config.catalog;
-    let waiting: Vec<&str> = catalog
-        .types
-        .values()
-        .filter(|known| matches!(known.handler, HandlerSpec::Mcp { .. }))
-        .map(|known| known.name.as_str())
-        .collect();
     let mut warnings = Vec::new();
-    if !waiting.is_empty() {
-        let types = waiting.join(", ");
-        warnings.push(format!(
-            "jobs of these types are accepted and wait, because this build has no mcp handler yet: {types}"
-        ));
-    }
     for queue in catalog.queues.keys().filter(|name| !catalog.pools.values().any(|pool| pool.queue == **name)) {
         warnings.push(format!("jobs of queue {queue} are accepted and wait, because no pool serves it"));
     }
     warnings
 }
 
-/// Builds the handlers of a catalogue; types whose handler this build does not have are left out.
-pub(super) fn setup(config: &Config) -> Result<Setup, Failure> {
-    let client = client(Duration::from_millis(config.handlers.connect_timeout_ms))
-        .map_err(|error| Failure::new(FAILED, format!("the HTTP client cannot be built: {error}")))?;
+/// Logs [`warnings`].
+pub(super) fn warn(config: &Config) {
+    for warning in warnings(config) {
+        tracing::warn!("{warning}");
+    }
+}
+
+/// The client of all handlers that speak HTTP.
+pub(super) fn http_client(config: &Config) -> Result<reqwest::Client, Failure> {
+    client(Duration::from_millis(config.handlers.connect_timeout_ms))
+        .map_err(|error| Failure::new(FAILED, format!("the HTTP client cannot be built: {error}")))
+}
+
+/// Builds the handlers of a catalogue. The plan of the MCP servers is to be adopted once the setup is.
+pub(super) fn setup(config: &Config, servers: &Servers) -> Result<(Setup, Planned), Failure> {
+    let client = http_client(config)?;
+    let planned = servers.plan(mcp::servers(config), Duration::from_millis(config.health.check_ms));
     let mut handlers: HashMap<TypeName, SharedHandler> = HashMap::new();
     for known in config.catalog.types.values() {
-        if let Some(built) = handler(known, &client, config.handlers) {
+        if let Some(built) = handler(known, &client, config, &planned) {
             handlers.insert(known.name.clone(), built);
         }
     }
     let stuck = StuckRules { run_multiple: config.stuck.run_multiple, stalled_ms: ms(config.stuck.stalled_ms) };
     let (shedding, health) = (config.shedding.clone(), config.health.clone());
     let (breakers, retry_budget, scaling) = (config.breakers.clone(), config.retry_budget, config.scaling);
+    let measures = config.measures.clone();
     let plain = Setup::new(config.catalog.clone(), handlers);
-    Ok(Setup { stuck, shedding, health, breakers, retry_budget, scaling, ..plain })
+    let reach = servers.reach();
+    let setup = Setup { stuck, shedding, health, breakers, retry_budget, scaling, measures, reach, ..plain };
+    Ok((setup, planned))
 }
 
 /// Milliseconds of a checked configuration, signed.
@@ -152,7 +157,8 @@ fn ms(value: u64) -> i64 {
     i64::try_from(value).unwrap_or(i64::MAX)
 }
 
-fn handler(known: &JobType, client: &reqwest::Client, shared: HandlersConfig) -> Option<SharedHandler> {
+/// `None` for a type of a server that is not configured, which the configuration rules out.
+fn handler(known: &JobType, client: &reqwest::Client, config: &Config, planned: &Planned) -> Option<SharedHandler> {
     match &known.handler {
         HandlerSpec::Builtin(builtin) => Some(Arc::new(BuiltinHandler::new(*builtin))),
         HandlerSpec::Command { program, args, env, exit_classes } => {
@@ -161,7 +167,7 @@ fn handler(known: &JobType, client: &reqwest::Client, shared: HandlersConfig) ->
                 args: args.clone(),
                 env: env.clone(),
                 exit_classes: exit_classes.clone(),
-                term_grace_ms: shared.term_grace_ms,
+                term_grace_ms: config.handlers.term_grace_ms,
             })))
         }
         HandlerSpec::Http { url, secret } => Some(Arc::new(HttpHandler::new(HttpParams {
@@ -169,6 +175,9 @@ fn handler(known: &JobType, client: &reqwest::Client, shared: HandlersConfig) ->
             secret: secret.clone(),
             client: client.clone(),
         }))),
-        HandlerSpec::Mcp { .. } => None,
+        HandlerSpec::Mcp { server, tool } => {
+            let rules = mcp::rules(config, &known.name);
+            Some(Arc::new(McpHandler::new(planned, server, tool.clone(), rules)?))
+        }
     }
 }

@@ -13,6 +13,7 @@ use crate::chance::Chance;
 use crate::clock::{Clock, SystemClock};
 use crate::config::{Config, LedgerConfig, LogFormat as ConfiguredFormat, Role as ConfiguredRole};
 use crate::engine::{Engine, EngineParams, Limits, Surroundings};
+use crate::handler::mcp::Servers;
 use crate::host::Machine;
 use crate::http::{self, ApiState, Auth, Role, Token};
 use crate::job::NodeId;
@@ -21,12 +22,14 @@ use crate::service::pulse::Pulse;
 use crate::service::{Phase, Supervisor};
 use crate::telemetry::{logging, metrics};
 
-use super::{CONFIGURATION, FAILED, Failure, ServeOptions, adapters, data_dir};
+use super::{CONFIGURATION, FAILED, Failure, ServeOptions, adapters, data_dir, mcp};
 
 /// How long the start waits for an open broker before it announces itself without one.
 const BROKER_PATIENCE: Duration = Duration::from_secs(2);
 /// How long services may take to end once everything is given back.
 const SERVICES_PATIENCE: Duration = Duration::from_millis(500);
+/// How long the children of MCP servers may take to leave.
+const CHILDREN_PATIENCE: Duration = Duration::from_secs(2);
 /// How long anything may take that must not hold up the end of the process.
 const AT_ONCE_PATIENCE: Duration = Duration::from_millis(200);
 /// Payloads of waiting jobs kept in memory, in bytes: with the rest this stays near 30 MB.
@@ -52,11 +55,7 @@ pub async fn serve(options: ServeOptions, announce: impl Fn(SocketAddr) -> std::
         LedgerConfig::Sqlite { .. } => Some(data_dir::take(&config.server.data_dir)?),
         LedgerConfig::Postgres { .. } => None,
     };
-    let listen = config.server.listen;
-    let listener = TcpListener::bind(listen)
-        .await
-        .map_err(|error| Failure::new(FAILED, format!("cannot listen on {listen} (server.listen): {error}")))?;
-    let address = listener.local_addr().map_err(|error| Failure::new(FAILED, error.to_string()))?;
+    let (listener, address) = listen(config.server.listen).await?;
 
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let ledger = tokio::select! {
@@ -65,18 +64,20 @@ pub async fn serve(options: ServeOptions, announce: impl Fn(SocketAddr) -> std::
     };
     let supervisor = Arc::new(Supervisor::new());
     let broker = adapters::broker(&config, clock.clone(), &supervisor)?;
-    let setup = adapters::setup(&config)?;
-    for warning in adapters::warnings(&config) {
-        tracing::warn!("{warning}");
-    }
+    let servers = Arc::new(mcp::none(&config, address, clock.clone())?);
+    let (setup, planned) = adapters::setup(&config, &servers)?;
+    servers.adopt(&planned);
+    adapters::warn(&config);
+    metrics::config_taken_over(clock.now());
     let chance = Arc::new(Chance::from_entropy());
     let params = engine_params(&config);
     // A handler that blocks its thread must not stop the whole daemon.
     let _pulse = Pulse::start(tokio::runtime::Handle::current())
         .map_err(|error| Failure::new(FAILED, format!("no thread can be made: {error}")))?;
     let host = Arc::new(Machine::new());
-    let surroundings = Surroundings { ledger: ledger.clone(), broker, host, clock, chance };
+    let surroundings = Surroundings { ledger: ledger.clone(), broker, host, clock, chance: chance.clone() };
     let engine = Engine::start(params, setup, surroundings, supervisor.clone());
+    mcp::look_after(&servers, &chance, &supervisor);
 
     if let Err(why) = broker_looked_at(&engine).await {
         supervisor.shut_down(SERVICES_PATIENCE).await;
@@ -86,7 +87,10 @@ pub async fn serve(options: ServeOptions, announce: impl Fn(SocketAddr) -> std::
     let state = ApiState {
         engine: engine.clone(),
         auth: auth(&config),
-        metrics: Arc::new(move || metrics::render(&handle)),
+        metrics: Arc::new({
+            let engine = engine.clone();
+            move || metrics::render(&handle) + &metrics::measured(&engine.measured())
+        }),
         version: env!("CARGO_PKG_VERSION"),
         body_bytes_max: config.server.body_bytes_max,
         stop: stop_http.clone(),
@@ -101,8 +105,9 @@ pub async fn serve(options: ServeOptions, announce: impl Fn(SocketAddr) -> std::
     }
     tracing::info!("Listening on http://{address}");
 
-    let failed = run(&options, &engine, &supervisor, &mut signals).await;
-    let leaving = leave(&engine, &supervisor, api, &stop_http, Duration::from_millis(config.shutdown.soft_ms));
+    let failed = run(&options, &config, &engine, &servers, &supervisor, &mut signals).await;
+    let leaving =
+        leave(&engine, &servers, &supervisor, api, &stop_http, Duration::from_millis(config.shutdown.soft_ms));
     tokio::select! {
         () = leaving => {}
         () = signals.stop() => {
@@ -131,10 +136,19 @@ async fn broker_looked_at(engine: &Engine) -> Result<(), String> {
     }
 }
 
+async fn listen(on: SocketAddr) -> Result<(TcpListener, SocketAddr), Failure> {
+    let failed = |error| Failure::new(FAILED, format!("cannot listen on {on} (server.listen): {error}"));
+    let listener = TcpListener::bind(on).await.map_err(failed)?;
+    let address = listener.local_addr().map_err(failed)?;
+    Ok((listener, address))
+}
+
 /// Runs until a signal says to leave, or until a service fails for good; then its words.
 async fn run(
     options: &ServeOptions,
+    config: &Config,
     engine: &Engine,
+    servers: &Servers,
     supervisor: &Supervisor,
     signals: &mut Signals,
 ) -> Option<String> {
@@ -145,35 +159,56 @@ async fn run(
                 if !hangup {
                     return None;
                 }
-                reload(options, engine).await;
+                reload(options, config, engine, servers).await;
             }
         }
     }
 }
 
-/// Takes a changed configuration over where that is possible while running; a bad one changes nothing.
-async fn reload(options: &ServeOptions, engine: &Engine) {
-    let loaded = options.load().and_then(|config| adapters::setup(&config).map(|setup| (config, setup)));
+/// Takes a changed configuration over where that is possible while running; a bad one changes nothing. `started_with`
+/// is what holds of everything else.
+async fn reload(options: &ServeOptions, started_with: &Config, engine: &Engine, servers: &Servers) {
+    let loaded = options.load().and_then(|config| adapters::setup(&config, servers).map(|setup| (config, setup)));
+    metrics::reloaded(loaded.is_ok());
     match loaded {
-        Ok((config, setup)) => {
-            let before = engine.catalog();
-            for gone in before.queues.keys().filter(|name| !config.catalog.queues.contains_key(*name)) {
-                tracing::warn!(
-                    "Queue {gone} is no longer configured: jobs that wait in it stay in the ledger until it is back"
-                );
-            }
+        Ok((config, (setup, planned))) => {
+            warn_of_gone_queues(&config, engine).await;
             engine.reload(setup).await;
+            servers.adopt(&planned);
+            metrics::config_taken_over(SystemClock.now());
+            let waiting = config.needs_restart(started_with);
+            let rest = if waiting.is_empty() {
+                "nothing else differs from the start".to_owned()
+            } else {
+                format!("only a restart applies what else has changed: {}", waiting.join(", "))
+            };
             tracing::info!(
-                "Reloaded queues, pools, scaling, job types, retry policies, breakers, shedding, health and stuck; other settings take effect at the next start"
+                "Reloaded queues, pools, scaling, job types, MCP servers, retry policies, breakers, shedding, health, stuck and measures; {rest}"
             );
         }
         Err(failure) => tracing::error!("Kept the old settings: {failure}"),
     }
 }
 
+/// Tells of queues that a configuration leaves out, with what they hold.
+async fn warn_of_gone_queues(config: &Config, engine: &Engine) {
+    // Without the ledger nobody can say who is paused; the warning is worth less than the reload.
+    let known = engine.queues().await.unwrap_or_default();
+    for gone in engine.catalog().queues.keys().filter(|name| !config.catalog.queues.contains_key(*name)) {
+        let depth = known.iter().find(|view| view.queue.name == *gone).and_then(|view| view.depth.as_ref());
+        let jobs = depth.map_or_else(
+            || "its jobs".to_owned(),
+            |depth| format!("its {} live jobs", depth.ready.iter().sum::<u64>() + depth.later + depth.leased),
+        );
+        tracing::warn!(queue.name = %gone,
+            "Queue {gone} is no longer configured: {jobs} stay in the ledger until it is back");
+    }
+}
+
 /// Drains, ends the API and the services.
 async fn leave(
     engine: &Engine,
+    servers: &Servers,
     supervisor: &Supervisor,
     api: JoinHandle<()>,
     stop_http: &CancellationToken,
@@ -181,7 +216,12 @@ async fn leave(
 ) {
     engine.drain(soft).await;
     stop_http.cancel();
-    let (ended, api) = tokio::join!(supervisor.shut_down(SERVICES_PATIENCE), api);
+    let (ended, api, gone) =
+        tokio::join!(supervisor.shut_down(SERVICES_PATIENCE), api, servers.shut_down(CHILDREN_PATIENCE));
+    if !gone {
+        tracing::warn!("Some MCP servers did not leave within {} ms; they are killed", CHILDREN_PATIENCE.as_millis());
+    }
+    engine.keep_measures().await;
     if let Err(error) = api {
         tracing::error!("The API ended badly: {error}");
     }

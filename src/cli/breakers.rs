@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use crate::http::parse_duration;
 
 use super::client::{Call, Client, ClientArgs, segment};
-use super::failure::{DONE, Outcome};
+use super::failure::Outcome;
 use super::output::{self, Format};
 use super::queues::{Words, figure};
 
@@ -84,11 +84,7 @@ impl Args {
 
 async fn list(client: &Client, json: bool) -> Outcome {
     let reply = client.expect(&Call::get("/v1/breakers")).await?;
-    if json {
-        output::data(&reply.text())?;
-        return Ok(DONE);
-    }
-    let rows = reply.json::<Breakers>()?.breakers.into_iter().map(|breaker| {
+    let row = |breaker: Breaker| {
         vec![
             breaker.name,
             match breaker.at_once {
@@ -101,16 +97,13 @@ async fn list(client: &Client, json: bool) -> Outcome {
             breaker.until.unwrap_or_default(),
             breaker.why,
         ]
-    });
+    };
     let headings = ["BREAKER", "STATE", "FAILURES", "HELD", "SINCE", "UNTIL", "WHY"];
-    output::data(&output::table(&headings, rows.collect()))?;
-    Ok(DONE)
+    reply.write(json, |listed: Breakers| output::table(&headings, listed.breakers.into_iter().map(row).collect()))
 }
 
 async fn order(client: &Client, name: &str, action: &str, body: &Value, json: bool) -> Outcome {
     let path = format!("/v1/breakers/{}/{action}", segment(name));
     let reply = client.expect(&Call::post(path).json(body.to_string()).repeatable()).await?;
-    let state = reply.json::<Breaker>().map(|breaker| breaker.state).unwrap_or_default();
-    output::data(&if json { reply.text() } else { format!("{name} is {state}") })?;
-    Ok(DONE)
+    reply.write(json, |breaker: Breaker| format!("{name} is {}", breaker.state))
 }

@@ -12,8 +12,8 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 use url::Url;
 
-use super::failure::Failure;
-use super::output::Format;
+use super::failure::{DONE, Failure, Outcome};
+use super::output::{self, Format};
 
 /// Where a server is when nobody says.
 const SERVER_DEFAULT: &str = "http://127.0.0.1:7521";
@@ -166,10 +166,16 @@ impl Reply {
         serde_json::from_slice(&self.body).map_err(|error| unexpected(&error))
     }
 
+    /// Writes the answer: as it came for programs, or as `told` puts it for people.
+    pub(super) fn write<T: DeserializeOwned>(&self, json: bool, told: impl FnOnce(T) -> String) -> Outcome {
+        output::data(&if json { self.text() } else { told(self.json()?) })?;
+        Ok(DONE)
+    }
+
     /// The body as a problem, or a plain one where something else answered.
     pub(super) fn problem(&self) -> Value {
         serde_json::from_slice(&self.body).unwrap_or_else(|_| {
-            serde_json::json!({ "status": self.status, "code": "unknown", "detail": super::output::printable(self.text().trim()) })
+            serde_json::json!({ "status": self.status, "code": "unknown", "detail": output::printable(self.text().trim()) })
         })
     }
 
@@ -181,7 +187,7 @@ impl Reply {
             503 => " (try again later)",
             _ => "",
         };
-        let message = format!("the server refused: {} [{code}]{hint}", super::output::printable(&problem.detail));
+        let message = format!("the server refused: {} [{code}]{hint}", output::printable(&problem.detail));
         if self.is_for_later() { Failure::try_later(message) } else { Failure::failed(message) }
     }
 

@@ -12,8 +12,8 @@ use super::client::{Call, Client, ClientArgs, Reply, segment};
 use super::failure::{DONE, Failure, Outcome};
 use super::output::{self, Format, printable};
 use super::stuck;
-use super::submit::{label, read_payload};
-use super::waiting::JobBody;
+use super::submit::{label, read_json};
+use super::waiting::{DecisionBody, JobBody};
 
 /// The flags of `jobs`.
 #[derive(Debug, clap::Args)]
@@ -38,9 +38,10 @@ enum Action {
         /// The job.
         id: String,
     },
-    /// List jobs past their SLA or far past their usual run time, and queues that nobody works on.
+    /// List jobs past their SLA or far past their usual run time, and queues that nobody works on. Many jobs are
+    /// counted by queue and reason.
     Stuck {
-        /// The most jobs, 1 to 500.
+        /// List up to so many jobs one by one, 1 to 500.
         #[arg(long, value_name = "N")]
         limit: Option<u32>,
     },
@@ -121,7 +122,7 @@ impl Args {
             Action::Cancel { id } => order(&client, &path(&id, "/cancel"), Bytes::from_static(b"{}"), json).await,
             Action::Replay { id, payload } => {
                 let body = match payload {
-                    Some(payload) => json!({ "payload": read_payload(&payload)? }).to_string(),
+                    Some(payload) => json!({ "payload": read_json("--payload", &payload)? }).to_string(),
                     None => "{}".to_owned(),
                 };
                 order(&client, &path(&id, "/replay"), body.into(), json).await
@@ -141,13 +142,7 @@ fn path(id: &str, action: &str) -> String {
 
 async fn order(client: &Client, path: &str, body: Bytes, json: bool) -> Outcome {
     let reply = client.expect(&Call::post(path).json(body)).await?;
-    if json {
-        output::data(&reply.text())?;
-    } else {
-        let job: JobBody = reply.json()?;
-        output::data(&format!("{} {}", job.id, job.state))?;
-    }
-    Ok(DONE)
+    reply.write(json, |job: JobBody| format!("{} {}", job.id, job.state))
 }
 
 impl ListArgs {
@@ -227,9 +222,7 @@ fn rows(jobs: &[&RawValue]) -> Result<String, Failure> {
 
 /// One job, as JSON or for people.
 pub(super) fn show(reply: &Reply, json: bool) -> Outcome {
-    let text = if json { reply.text() } else { description(&reply.json()?) };
-    output::data(&text)?;
-    Ok(DONE)
+    reply.write(json, |job: JobBody| description(&job))
 }
 
 /// A job as lines of name and value.
@@ -274,6 +267,12 @@ fn description(job: &JobBody) -> String {
         text.push_str(&printable(&line));
         text.push('\n');
     }
+    for review in &job.reviews {
+        let decided = review.decision.as_ref().map_or_else(|| "open".to_owned(), DecisionBody::words);
+        let line = format!("review      {} since {}: {decided}", review.reason, review.opened_at);
+        text.push_str(&printable(&line));
+        text.push('\n');
+    }
     text
 }
 
@@ -286,7 +285,9 @@ mod tests {
         "attempts":1,"max_attempts":1,"deliveries":1,"crashes":0,"deferrals":0,"fence":4294967297,
         "accepted_at":"T0","run_at":null,"started_at":"T1","finished_at":"T2","wait_ms":3,"run_ms":210,
         "history":[{"attempt":1,"worker":"n:w-1","fence":1,"started_at":"T1","finished_at":"T2",
-        "outcome":"failed","error":{"class":"timeout","message":"too slow"}}]}"#;
+        "outcome":"failed","error":{"class":"timeout","message":"too slow"}}],
+        "reviews":[{"reason":"failed","error":null,"opened_at":"T2",
+        "decision":{"verdict":"rejected","by":"ada","at":"T3","note":"no"}}]}"#;
 
     #[test]
     fn a_job_is_readable_and_its_payload_untouched() {
@@ -294,6 +295,7 @@ mod tests {
         assert!(text.contains("payload     {\"n\": 1.0}\n"), "{text}");
         assert!(text.contains("error       timeout: too\u{fffd} slow\n"), "{text}");
         assert!(text.contains("attempt 1   T1 to T2 on n:w-1: failed, timeout: too slow\n"), "{text}");
+        assert!(text.contains("review      failed since T2: rejected by ada at T3: no\n"), "{text}");
         assert!(!text.contains("result"), "{text}");
     }
 

@@ -6,17 +6,24 @@
 
 mod bench;
 mod breakers;
+mod child;
 mod client;
 mod completions;
 mod config;
+#[cfg(feature = "platform-tools")]
+mod demo;
 mod failure;
 mod health;
 mod jobs;
+mod measures;
 mod migrate;
 mod ndjson;
 mod output;
+#[cfg(feature = "platform-tools")]
+mod platform_tools;
 mod pools;
 mod queues;
+mod reviews;
 mod serve;
 mod shedding;
 mod stuck;
@@ -49,6 +56,12 @@ Exit status: 0 done, 1 failed, 2 wrong usage, 69 server unreachable, 75 refused 
 enum Command {
     /// Run the daemon: the API, the queues and the workers.
     Serve(serve::Args),
+    /// Play a day's work over a sample site, with an outage and a redesign in it, and tell what happened.
+    #[cfg(feature = "platform-tools")]
+    Demo(demo::Args),
+    /// Serve the reference platform: an MCP server that plans and runs tests of web pages.
+    #[cfg(feature = "platform-tools")]
+    PlatformTools(platform_tools::Args),
     /// Submit one job, or a file of jobs with one JSON object a line.
     Submit(submit::Args),
     /// List, show, retry, replay, cancel and delete jobs; tell why one waits and which are stuck.
@@ -63,8 +76,12 @@ enum Command {
     Workers(workers::Args),
     /// List, trip and reset circuit breakers.
     Breakers(breakers::Args),
+    /// List, show, approve, reject, edit and replay what waits for a person.
+    Reviews(reviews::Args),
     /// Show load shedding, and override its rules.
     Shedding(shedding::Args),
+    /// Show the business measures: success of tests and healings, cache hits, reviews, satisfaction.
+    Measures(measures::Args),
     /// Ask a node whether it is healthy; for container checks.
     Health(health::Args),
     /// Measure how fast jobs are accepted, started and finished.
@@ -109,6 +126,10 @@ fn code(status: i32) -> ExitCode {
 async fn run(command: Command) -> i32 {
     let outcome: Outcome = match command {
         Command::Serve(args) => args.run().await,
+        #[cfg(feature = "platform-tools")]
+        Command::Demo(args) => Box::pin(args.run()).await,
+        #[cfg(feature = "platform-tools")]
+        Command::PlatformTools(args) => args.run().await,
         Command::Config(args) => args.run(),
         Command::Migrate(args) => args.run().await,
         Command::Submit(args) => args.run().await,
@@ -118,7 +139,9 @@ async fn run(command: Command) -> i32 {
         Command::Pools(args) => args.run().await,
         Command::Workers(args) => args.run().await,
         Command::Breakers(args) => args.run().await,
+        Command::Reviews(args) => args.run().await,
         Command::Shedding(args) => args.run().await,
+        Command::Measures(args) => args.run().await,
         Command::Health(args) => args.run().await,
         Command::Bench(args) => Box::pin(args.run()).await,
         Command::VerifyHistory(args) => args.run(),
@@ -161,6 +184,13 @@ mod tests {
             "queues drain plan --wait 5m --reason deploy",
             "queues purge plan --yes",
             "types pause x --by me",
+            "reviews list --type element_healing --reason requested --all -o json",
+            "reviews list --decided any --newest",
+            "reviews approve x --note ok --by me",
+            "reviews approve x --result null",
+            "reviews reject x --note no",
+            "reviews edit x --proposal @p.json",
+            "reviews replay x --payload {}",
             "shedding show -o json",
             "shedding set auto",
             "shedding set 3 --by me",
@@ -170,6 +200,7 @@ mod tests {
             "pools list -o json",
             "pools scale exec-workers --min 2 --max 15 --floor 10 --ttl 10m --by me",
             "pools reset exec-workers",
+            "measures -o json",
             "health --live",
             "bench --jobs 1000 --mode single --concurrency 8",
             "config show --origins",
@@ -182,6 +213,25 @@ mod tests {
         }
     }
 
+    #[cfg(feature = "platform-tools")]
+    #[test]
+    fn the_demo_and_the_platform_have_lines_of_their_own() {
+        for (line, is_good) in [
+            ("demo --once --seed 7 --listen 127.0.0.1:0 --data-dir d", true),
+            ("demo --seed x", false),
+            ("platform-tools", true),
+            ("platform-tools --root pages --data-dir d --server http://a:1", true),
+            ("platform-tools --listen 127.0.0.1:0 --allow-host tools", true),
+            ("platform-tools --site v2 --listen 127.0.0.1:0 --site-files examples/booking-site", true),
+            ("platform-tools --site v2", false),
+            ("platform-tools --allow-host tools", false),
+            ("platform-tools --site v3 --listen 127.0.0.1:0", false),
+        ] {
+            let parsed = Cli::try_parse_from(std::iter::once("ganger").chain(line.split(' ')));
+            assert_eq!(parsed.is_ok(), is_good, "{line}");
+        }
+    }
+
     #[test]
     fn contradictions_are_refused() {
         for line in [
@@ -189,6 +239,8 @@ mod tests {
             "submit --ndjson a --payload {}",
             "submit noop --delay 30s --run-at x",
             "jobs show",
+            "reviews edit x --note no",
+            "reviews approve x --proposal 1",
             "shedding set 6",
             "pools scale exec-workers",
         ] {

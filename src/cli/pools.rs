@@ -4,13 +4,14 @@ use std::time::Duration;
 
 use clap::Subcommand;
 use serde::Deserialize;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use crate::http::parse_duration;
 
 use super::client::{Call, Client, ClientArgs, segment};
-use super::failure::{DONE, Outcome};
+use super::failure::Outcome;
 use super::output::{self, Format};
+use super::queues::Words;
 
 /// The flags of `pools`.
 #[derive(Debug, clap::Args)]
@@ -31,9 +32,8 @@ enum Action {
     Reset {
         /// The pool.
         pool: String,
-        /// Who does this; the token's name or the address when left out.
-        #[arg(long, value_name = "NAME")]
-        by: Option<String>,
+        #[command(flatten)]
+        words: Words,
     },
 }
 
@@ -54,9 +54,8 @@ struct Scale {
     /// How long this holds; without it, until it is reset.
     #[arg(long, value_name = "TIME", value_parser = parse_duration)]
     ttl: Option<Duration>,
-    /// Who does this; the token's name or the address when left out.
-    #[arg(long, value_name = "NAME")]
-    by: Option<String>,
+    #[command(flatten)]
+    words: Words,
 }
 
 #[derive(Debug, Deserialize)]
@@ -76,9 +75,20 @@ struct Pool {
     nodes: Vec<OnNode>,
 }
 
+/// What operators have set.
 #[derive(Debug, Deserialize)]
 struct Override {
+    min: Option<Figure>,
+    max: Option<Figure>,
+    floor: Option<Figure>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Figure {
+    workers: usize,
+    until: Option<String>,
     by: String,
+    reason: String,
 }
 
 #[derive(Debug, Deserialize)]
@@ -106,9 +116,8 @@ impl Args {
                 let call = Call::put(path(&scale.pool)).json(scale.body().to_string());
                 order(&client, &call, json).await
             }
-            Action::Reset { pool, by } => {
-                let body = by.map_or_else(|| json!({}), |by| json!({ "by": by }));
-                order(&client, &Call::delete(path(&pool)).json(body.to_string()).repeatable(), json).await
+            Action::Reset { pool, words } => {
+                order(&client, &Call::delete(path(&pool)).json(words.json().to_string()).repeatable(), json).await
             }
         }
     }
@@ -116,19 +125,16 @@ impl Args {
 
 impl Scale {
     fn body(&self) -> Value {
-        let mut body = Map::new();
+        let mut body = self.words.json();
         for (name, workers) in [("min", self.min), ("max", self.max), ("floor", self.floor)] {
             if let Some(workers) = workers {
-                body.insert(name.to_owned(), json!(workers));
+                body[name] = json!(workers);
             }
         }
         if let Some(ttl) = self.ttl {
-            body.insert("ttl_s".to_owned(), json!(ttl.as_millis().div_ceil(1_000)));
+            body["ttl_s"] = json!(ttl.as_millis().div_ceil(1_000));
         }
-        if let Some(by) = &self.by {
-            body.insert("by".to_owned(), json!(by));
-        }
-        Value::Object(body)
+        body
     }
 }
 
@@ -137,34 +143,23 @@ fn path(pool: &str) -> String {
 }
 
 async fn order(client: &Client, call: &Call, json: bool) -> Outcome {
-    let reply = client.expect(call).await?;
-    if json {
-        output::data(&reply.text())?;
-        return Ok(DONE);
-    }
-    let pool: Pool = reply.json()?;
-    output::data(&format!("{} has {} workers on each node", pool.name, pool.bounds()))?;
-    Ok(DONE)
+    client.expect(call).await?.write(json, |pool: Pool| {
+        let set = pool.overrides.as_ref().map_or_else(String::new, |set| format!("; set at run time: {}", set.cell()));
+        output::printable(&format!("{} has {} workers on each node{set}", pool.name, pool.bounds()))
+    })
 }
 
 async fn list(client: &Client, json: bool) -> Outcome {
     let reply = client.expect(&Call::get("/v1/pools")).await?;
-    if json {
-        output::data(&reply.text())?;
-        return Ok(DONE);
-    }
-    let rows = reply.json::<Pools>()?.pools.iter().flat_map(Pool::rows).collect();
-    let headings = ["POOL", "QUEUE", "BOUNDS", "NODE", "WANTED", "IDLE", "BUSY", "DRAINING", "WHY"];
-    output::data(&output::table(&headings, rows))?;
-    Ok(DONE)
+    let headings = ["POOL", "QUEUE", "BOUNDS", "SET", "NODE", "WANTED", "IDLE", "BUSY", "DRAINING", "WHY"];
+    reply.write(json, |Pools { pools }| output::table(&headings, pools.iter().flat_map(Pool::rows).collect()))
 }
 
 impl Pool {
-    /// `2 to 10`, with a floor and who set it.
+    /// `2 to 10`, with a floor.
     fn bounds(&self) -> String {
         let floor = self.floor.map_or_else(String::new, |floor| format!(", at least {floor} now"));
-        let by = self.overrides.as_ref().map_or_else(String::new, |set| format!(" (by {})", set.by));
-        format!("{} to {}{floor}{by}", self.min, self.max)
+        format!("{} to {}{floor}", self.min, self.max)
     }
 
     /// A row for each node.
@@ -174,6 +169,7 @@ impl Pool {
                 self.name.clone(),
                 self.queue.clone(),
                 self.bounds(),
+                self.overrides.as_ref().map_or_else(|| "-".to_owned(), Override::cell),
                 on_node.node.clone(),
                 on_node.desired.to_string(),
                 on_node.idle.to_string(),
@@ -186,22 +182,37 @@ impl Pool {
     }
 }
 
+impl Override {
+    /// Each figure with its end, its author and why.
+    fn cell(&self) -> String {
+        let told = |(name, figure): (&str, &Option<Figure>)| {
+            let Figure { workers, until, by, reason } = figure.as_ref()?;
+            let until = until.as_ref().map_or_else(String::new, |until| format!(" until {until}"));
+            let why = if reason.is_empty() { String::new() } else { format!(": {reason}") };
+            Some(format!("{name} {workers}{until} (by {by}{why})"))
+        };
+        let figures = [("min", &self.min), ("max", &self.max), ("floor", &self.floor)];
+        figures.into_iter().filter_map(told).collect::<Vec<_>>().join(", ")
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn bounds_name_floor_and_author() {
-        let pool = Pool {
-            name: "plan-workers".into(),
-            queue: "plan".into(),
-            min: 2,
-            max: 10,
-            floor: Some(7),
-            overrides: Some(Override { by: "ada".into() }),
-            nodes: Vec::new(),
-        };
-        assert_eq!(pool.bounds(), "2 to 10, at least 7 now (by ada)");
+    fn each_figure_that_was_set_names_its_end_and_its_author() {
+        let pool: Pool = serde_json::from_value(json!({
+            "name": "plan-workers", "queue": "plan", "min": 2, "max": 20, "floor": 7, "nodes": [],
+            "override": {
+                "min": null,
+                "max": { "workers": 20, "until": null, "by": "ada", "reason": "" },
+                "floor": { "workers": 7, "until": "T1", "by": "bob", "reason": "flood" },
+            },
+        }))
+        .unwrap();
+        assert_eq!(pool.bounds(), "2 to 20, at least 7 now");
+        assert_eq!(pool.overrides.unwrap().cell(), "max 20 (by ada), floor 7 until T1 (by bob: flood)");
     }
 
     #[test]
@@ -212,7 +223,7 @@ mod tests {
             max: None,
             floor: Some(7),
             ttl: Some(Duration::from_millis(1_500)),
-            by: None,
+            words: Words::default(),
         };
         assert_eq!(scale.body(), json!({ "floor": 7, "ttl_s": 2 }));
     }

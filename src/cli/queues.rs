@@ -63,7 +63,7 @@ enum Action {
 }
 
 /// Who and why, for the others.
-#[derive(Debug, clap::Args)]
+#[derive(Debug, Default, clap::Args)]
 pub(super) struct Words {
     /// Who does this; the token's name or the address when left out.
     #[arg(long, value_name = "NAME")]
@@ -145,11 +145,7 @@ impl Args {
 
 async fn list(client: &Client, json: bool) -> Outcome {
     let reply = client.expect(&Call::get("/v1/queues")).await?;
-    if json {
-        output::data(&reply.text())?;
-        return Ok(DONE);
-    }
-    let rows = reply.json::<Queues>()?.queues.into_iter().map(|queue| {
+    let row = |queue: Queue| {
         vec![
             queue.name,
             figure(queue.ready),
@@ -159,10 +155,9 @@ async fn list(client: &Client, json: bool) -> Outcome {
             queue.ordering,
             paused_cell(queue.paused.as_ref()),
         ]
-    });
+    };
     let headings = ["QUEUE", "READY", "SCHEDULED", "RUNNING", "SLA", "ORDERING", "PAUSED"];
-    output::data(&output::table(&headings, rows.collect()))?;
-    Ok(DONE)
+    reply.write(json, |listed: Queues| output::table(&headings, listed.queues.into_iter().map(row).collect()))
 }
 
 /// A figure, or a question mark while the broker is away.

@@ -5,8 +5,9 @@ use serde::Deserialize;
 use serde_json::json;
 
 use super::client::{Call, Client, ClientArgs};
-use super::failure::{DONE, Outcome};
+use super::failure::Outcome;
 use super::output::{self, Format};
+use super::queues::Words;
 
 /// The flags of `shedding`.
 #[derive(Debug, clap::Args)]
@@ -26,9 +27,8 @@ enum Action {
         /// auto, off, or 1 to 5.
         #[arg(value_name = "auto|off|LEVEL", value_parser = mode)]
         mode: String,
-        /// Who does this; the token's name or the address when left out.
-        #[arg(long, value_name = "NAME")]
-        by: Option<String>,
+        #[command(flatten)]
+        words: Words,
     },
 }
 
@@ -37,6 +37,8 @@ struct Shedding {
     mode: String,
     level: Option<u8>,
     set_by: Option<String>,
+    set_at: Option<String>,
+    reason: Option<String>,
     nodes: Vec<Node>,
 }
 
@@ -80,56 +82,85 @@ impl Args {
         let json = self.client.output == Format::Json;
         let call = match self.action {
             Action::Show => Call::get("/v1/shedding"),
-            Action::Set { mode, by } => {
-                Call::put("/v1/shedding").json(json!({ "mode": mode, "by": by }).to_string()).repeatable()
+            Action::Set { mode, words } => {
+                let mut body = words.json();
+                body["mode"] = json!(mode);
+                Call::put("/v1/shedding").json(body.to_string()).repeatable()
             }
         };
-        let reply = client.expect(&call).await?;
-        output::data(&if json { reply.text() } else { reply.json::<Shedding>()?.text() })?;
-        Ok(DONE)
+        client.expect(&call).await?.write(json, Shedding::text)
     }
 }
 
 impl Shedding {
     fn text(self) -> String {
+        let is_fixed = self.level.is_some();
         let mode = self.level.map_or(self.mode, |level| format!("level {level}"));
-        let by = self.set_by.map_or_else(|| "by the configuration".to_owned(), |by| format!("set by {by}"));
+        let by = self.set_by.map_or_else(
+            || "by the configuration".to_owned(),
+            |by| {
+                let at = self.set_at.map_or_else(String::new, |at| format!(" at {at}"));
+                let why = self.reason.map_or_else(String::new, |reason| format!(": {reason}"));
+                output::printable(&format!("set by {by}{at}{why}"))
+            },
+        );
         let (mut queues, mut rules) = (Vec::new(), Vec::new());
         for node in self.nodes {
-            queues.extend(node.queues.into_iter().map(|queue| queue.row(&node.name)));
+            queues.extend(node.queues.iter().map(|queue| queue.row(&node, is_fixed)));
             rules.extend(node.rules.into_iter().map(|rule| rule.row(&node.name)));
         }
         let queues = output::table(&["NODE", "QUEUE", "LEVEL", "BY", "DEPTH", "DELAY"], queues);
         let rules = output::table(&["NODE", "RULE", "QUEUE", "VALUE", "ENTERS", "EXITS", "ACTIVE SINCE"], rules);
-        format!("mode: {mode} ({by})\n\n{queues}\n\n{rules}")
+        format!("mode: {mode} ({by})\n\n{queues}\n{rules}")
     }
 }
 
 impl Queue {
-    fn row(self, node: &str) -> Vec<String> {
+    fn row(&self, node: &Node, is_fixed: bool) -> Vec<String> {
         let late = if self.late { ", late" } else { "" };
         let delay = self.delay_ms.map_or_else(unknown, |ms| format!("{ms} ms{late}"));
-        let depth = self.depth.map_or_else(unknown, |depth| depth.to_string());
-        vec![node.to_owned(), self.name, self.level.to_string(), self.rules.join(", "), depth, delay]
+        let depth = self.depth.map_or_else(unknown, |depth| format!("{depth} jobs"));
+        vec![node.name.clone(), self.name.clone(), self.level.to_string(), self.held_by(node, is_fixed), depth, delay]
+    }
+
+    /// What holds the level now. A level that falls is still told with the rules that held it last, which are over.
+    fn held_by(&self, node: &Node, is_fixed: bool) -> String {
+        let is_active = |name: &&String| {
+            let is_it = |rule: &&Rule| rule.name == **name && rule.queue.as_ref().is_none_or(|it| *it == self.name);
+            is_fixed || node.rules.iter().filter(is_it).any(|rule| rule.active_since.is_some())
+        };
+        let active: Vec<&str> = self.rules.iter().filter(is_active).map(String::as_str).collect();
+        match self.level {
+            _ if !active.is_empty() => active.join(", "),
+            0 => "-".to_owned(),
+            _ => "nothing, it falls".to_owned(),
+        }
     }
 }
 
 impl Rule {
     fn row(self, node: &str) -> Vec<String> {
+        let amount = |value| amount(&self.name, value);
         vec![
             node.to_owned(),
-            self.name,
-            self.queue.unwrap_or_default(),
-            self.value.map_or_else(unknown, figure),
-            format!("> {}", figure(self.enter)),
-            format!("<= {}", figure(self.exit)),
-            self.active_since.unwrap_or_default(),
+            self.name.clone(),
+            self.queue.clone().unwrap_or_else(|| "all".to_owned()),
+            self.value.map_or_else(unknown, amount),
+            format!("> {}", amount(self.enter)),
+            format!("<= {}", amount(self.exit)),
+            self.active_since.clone().unwrap_or_else(|| "-".to_owned()),
         ]
     }
 }
 
-fn figure(value: f64) -> String {
-    ((value * 1_000.0).round() / 1_000.0).to_string()
+/// What a rule measures, with its unit.
+fn amount(rule: &str, value: f64) -> String {
+    let (factor, unit) = match rule {
+        "queue_depth" => (1.0, "jobs"),
+        "response_time_p95" => (1.0, "ms"),
+        _ => (100.0, "%"),
+    };
+    format!("{} {unit}", (value * factor * 10.0).round() / 10.0)
 }
 
 fn unknown() -> String {
@@ -145,5 +176,46 @@ mod tests {
         assert_eq!(mode("auto"), Ok("auto".to_owned()));
         assert_eq!(mode("5"), Ok("5".to_owned()));
         assert!(mode("0").is_err() && mode("6").is_err() && mode("on").is_err());
+    }
+
+    fn told(mode: &str, level: Option<u8>, rules: &[&str], active_since: Option<&str>) -> String {
+        let shedding: Shedding = serde_json::from_value(json!({
+            "mode": mode, "level": level, "set_by": "ada", "set_at": "T0", "reason": "flood",
+            "nodes": [{
+                "name": "a",
+                "queues": [{ "queue": "q", "level": 2, "rules": rules, "depth": 7, "delay_ms": 5, "late": true }],
+                "rules": [
+                    { "rule": "cpu", "value": 0.9512, "enter": 0.95, "exit": 0.85, "active_since": active_since },
+                    { "rule": "queue_depth", "queue": "q", "value": 7.0, "enter": 1000.0, "exit": 800.0 },
+                    { "rule": "response_time_p95", "value": null, "enter": 30000.0, "exit": 20000.0 },
+                ],
+            }],
+        }))
+        .unwrap();
+        let squeezed = |line: &str| line.split_whitespace().collect::<Vec<_>>().join(" ");
+        shedding.text().lines().map(squeezed).collect::<Vec<_>>().join("\n")
+    }
+
+    #[test]
+    fn what_is_shown_has_units_and_one_blank_line_between_tables() {
+        let lines = [
+            "mode: auto (set by ada at T0: flood)",
+            "",
+            "NODE QUEUE LEVEL BY DEPTH DELAY",
+            "a q 2 cpu 7 jobs 5 ms, late",
+            "",
+            "NODE RULE QUEUE VALUE ENTERS EXITS ACTIVE SINCE",
+            "a cpu all 95.1 % > 95 % <= 85 % T1",
+            "a queue_depth q 7 jobs > 1000 jobs <= 800 jobs -",
+            "a response_time_p95 all unknown > 30000 ms <= 20000 ms -",
+        ];
+        assert_eq!(told("auto", None, &["cpu"], Some("T1")).lines().collect::<Vec<_>>(), lines);
+    }
+
+    #[test]
+    fn a_level_is_not_blamed_on_what_is_over() {
+        assert!(told("auto", None, &["cpu"], None).contains("a q 2 nothing, it falls 7 jobs"));
+        assert!(told("auto", None, &["manual"], None).contains("a q 2 nothing, it falls 7 jobs"));
+        assert!(told("level", Some(2), &["manual"], None).contains("a q 2 manual 7 jobs"));
     }
 }

@@ -113,8 +113,8 @@ pub(super) fn label(text: &str) -> Result<(String, String), String> {
     }
 }
 
-/// Reads a payload from the argument, a file or stdin, and checks that it is JSON.
-pub(super) fn read_payload(argument: &str) -> Result<Box<RawValue>, Failure> {
+/// Reads JSON from the argument of a flag, a file or stdin.
+pub(super) fn read_json(flag: &str, argument: &str) -> Result<Box<RawValue>, Failure> {
     let (place, text) = if argument == "-" {
         let mut text = String::new();
         let read = std::io::stdin().read_to_string(&mut text).map(|_| text);
@@ -123,9 +123,9 @@ pub(super) fn read_payload(argument: &str) -> Result<Box<RawValue>, Failure> {
         let read = std::fs::read_to_string(file);
         (file.to_owned(), read.map_err(|error| Failure::failed(format!("{file} cannot be read: {error}")))?)
     } else {
-        ("--payload".to_owned(), argument.to_owned())
+        (flag.to_owned(), argument.to_owned())
     };
-    RawValue::from_string(text).map_err(|error| Failure::usage(format!("the payload in {place} is not JSON: {error}")))
+    RawValue::from_string(text).map_err(|error| Failure::usage(format!("what {place} gives is not JSON: {error}")))
 }
 
 fn whole_ms(time: Duration) -> u64 {
@@ -172,7 +172,7 @@ impl Args {
         let priority = self.priority.take();
         Ok(Body {
             job_type: self.job_type.take().unwrap_or_default(),
-            payload: self.payload.as_deref().map(read_payload).transpose()?,
+            payload: self.payload.as_deref().map(|text| read_json("--payload", text)).transpose()?,
             id,
             idempotency_key: self.key.take(),
             queue: self.queue.take(),
@@ -210,8 +210,8 @@ mod tests {
 
     #[test]
     fn a_payload_is_json_or_wrong_usage() {
-        assert_eq!(read_payload("{\"a\": 1.0}").unwrap().get(), "{\"a\": 1.0}");
-        assert_eq!(read_payload("{a}").unwrap_err().status(), 2);
-        assert_eq!(read_payload("@/nowhere/to/be/found").unwrap_err().status(), 1);
+        assert_eq!(read_json("--payload", "{\"a\": 1.0}").unwrap().get(), "{\"a\": 1.0}");
+        assert_eq!(read_json("--payload", "{a}").unwrap_err().status(), 2);
+        assert_eq!(read_json("--payload", "@/nowhere/to/be/found").unwrap_err().status(), 1);
     }
 }

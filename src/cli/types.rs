@@ -74,11 +74,7 @@ impl Args {
 
 async fn list(client: &Client, json: bool) -> Outcome {
     let reply = client.expect(&Call::get("/v1/types")).await?;
-    if json {
-        output::data(&reply.text())?;
-        return Ok(DONE);
-    }
-    let rows = reply.json::<Types>()?.types.into_iter().map(|known| {
+    let row = |known: JobType| {
         let handler =
             if known.runnable { known.handler.kind } else { format!("{} (not in this build)", known.handler.kind) };
         vec![
@@ -90,10 +86,9 @@ async fn list(client: &Client, json: bool) -> Outcome {
             figure(known.ready),
             paused_cell(known.paused.as_ref()),
         ]
-    });
+    };
     let headings = ["TYPE", "QUEUE", "PRIORITY", "TIMEOUT", "HANDLER", "READY", "PAUSED"];
-    output::data(&output::table(&headings, rows.collect()))?;
-    Ok(DONE)
+    reply.write(json, |listed: Types| output::table(&headings, listed.types.into_iter().map(row).collect()))
 }
 
 async fn order(client: &Client, job_type: &str, action: &str, body: &Value, json: bool) -> Outcome {

@@ -52,6 +52,8 @@ pub(super) struct JobBody {
     pub(super) history: Vec<AttemptBody>,
     pub(super) idempotency_key: Option<String>,
     pub(super) parent: Option<String>,
+    #[serde(default)]
+    pub(super) reviews: Vec<ReviewBody>,
 }
 
 impl JobBody {
@@ -80,6 +82,31 @@ pub(super) struct AttemptBody {
     pub(super) finished_at: String,
     pub(super) outcome: String,
     pub(super) error: Option<ErrorBody>,
+}
+
+/// A review of it.
+#[derive(Debug, Deserialize)]
+pub(super) struct ReviewBody {
+    pub(super) reason: String,
+    pub(super) opened_at: String,
+    pub(super) decision: Option<DecisionBody>,
+}
+
+/// How a review was decided.
+#[derive(Debug, Deserialize)]
+pub(super) struct DecisionBody {
+    pub(super) verdict: String,
+    pub(super) by: String,
+    pub(super) at: String,
+    pub(super) note: String,
+}
+
+impl DecisionBody {
+    /// Who decided what, when and why, on one line.
+    pub(super) fn words(&self) -> String {
+        let note = if self.note.is_empty() { String::new() } else { format!(": {}", self.note) };
+        format!("{} by {} at {}{note}", self.verdict, self.by, self.at)
+    }
 }
 
 /// How long failures in a row are borne.

@@ -12,6 +12,7 @@ use crate::http::parse_duration;
 use super::client::{Call, Client, ClientArgs, segment};
 use super::failure::{DONE, FAILED, Outcome};
 use super::output::{self, Format};
+use super::queues::Words;
 
 /// The longest wait of one request; longer ones are asked for in turns, so that a lost connection is noticed.
 const WAIT_TURN: Duration = Duration::from_mins(1);
@@ -45,9 +46,8 @@ enum Action {
 struct Order {
     /// The worker: NODE:NAME, or its bare name where only one node has it.
     worker: String,
-    /// Who does this; the token's name or the address when left out.
-    #[arg(long, value_name = "NAME")]
-    by: Option<String>,
+    #[command(flatten)]
+    words: Words,
     /// Wait at most this long until the worker has left.
     #[arg(long, value_name = "TIME", value_parser = parse_duration)]
     wait: Option<Duration>,
@@ -85,6 +85,7 @@ struct Job {
 #[derive(Debug, Deserialize)]
 struct Ordered {
     status: String,
+    node_heard_at: Option<String>,
     worker: Worker,
 }
 
@@ -102,11 +103,7 @@ impl Args {
 
 async fn list(client: &Client, json: bool) -> Outcome {
     let reply = client.expect(&Call::get("/v1/workers")).await?;
-    if json {
-        output::data(&reply.text())?;
-        return Ok(DONE);
-    }
-    let rows = reply.json::<Workers>()?.workers.into_iter().map(|worker| {
+    let row = |worker: Worker| {
         let health = worker.why.clone().unwrap_or_else(|| "ok".to_owned());
         vec![
             worker.node,
@@ -119,10 +116,9 @@ async fn list(client: &Client, json: bool) -> Outcome {
             worker.memory_bytes.map_or_else(|| "-".to_owned(), mebibytes),
             health,
         ]
-    });
+    };
     let headings = ["NODE", "WORKER", "POOL", "STATE", "SINCE", "JOB", "DONE", "MEMORY", "HEALTH"];
-    output::data(&output::table(&headings, rows.collect()))?;
-    Ok(DONE)
+    reply.write(json, |listed: Workers| output::table(&headings, listed.workers.into_iter().map(row).collect()))
 }
 
 #[expect(clippy::cast_precision_loss, reason = "a figure for people")]
@@ -134,13 +130,13 @@ fn mebibytes(bytes: u64) -> String {
 async fn give(client: &Client, order: &Order, what: &str, json: bool) -> Outcome {
     let deadline = order.wait.map(|wait| Instant::now() + wait);
     let turn = || deadline.map_or(Duration::ZERO, |end| end.saturating_duration_since(Instant::now()).min(WAIT_TURN));
-    let mut body = order.by.as_ref().map_or_else(|| json!({}), |by| json!({ "by": by }));
+    let mut body = order.words.json();
     let first = turn();
     body["wait_s"] = json!(first.as_millis().div_ceil(1_000));
     let call = Call::post(format!("/v1/workers/{}/{what}", segment(&order.worker))).json(body.to_string());
     let reply = client.expect(&call.patience(first + ANSWER_TIME)).await?;
     let text = reply.text();
-    let Ordered { status, worker } = reply.json()?;
+    let Ordered { status, node_heard_at, worker } = reply.json()?;
     let (name, successor) = (&worker.full_name, worker.replaced_by.as_deref());
     let mut left = status == "left";
     if !left && deadline.is_some() {
@@ -149,7 +145,10 @@ async fn give(client: &Client, order: &Order, what: &str, json: bool) -> Outcome
     let instead = successor.map_or_else(String::new, |by| format!("; {by} is there in its place"));
     let words = match (left, status.as_str()) {
         (true, _) => format!("{name} has left{instead}"),
-        (false, "ordered") => format!("{name} is told to leave; its node has not said yet that it obeys"),
+        (false, "ordered") => {
+            let heard = node_heard_at.map_or_else(String::new, |at| format!(", last heard of at {at},"));
+            format!("{name} is told to leave; its node{heard} has not said yet that it obeys")
+        }
         (false, _) => format!("{name} leaves{instead}"),
     };
     output::data(&if json { text } else { words })?;

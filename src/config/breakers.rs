@@ -5,6 +5,7 @@ use crate::policy::budget::BudgetRules;
 
 use super::DURATION_MS_MAX;
 use super::catalog::classes;
+use super::clash::clash;
 use super::reader::Section;
 
 /// More probes at once than this are no probes.
@@ -31,8 +32,9 @@ pub(super) fn breakers(section: &Section<'_>) -> Rules {
     if read.open_multiplier < 1.0 && section.is_sound(&["open_multiplier"]) {
         section.problem("open_multiplier", format!("is {}; below 1 openings would shrink", read.open_multiplier));
     }
-    if read.open_ms > read.open_ms_max && section.is_sound(&["open_ms", "open_ms_max"]) {
-        section.problem("open_ms", format!("is {}, above `open_ms_max` = {}", read.open_ms, read.open_ms_max));
+    if read.open_ms > read.open_ms_max {
+        let (first, most) = (section.says("open_ms", read.open_ms), section.says("open_ms_max", read.open_ms_max));
+        clash(&first, ["above", "below"], &most, "");
     }
     if read.errors.is_empty() && section.is_sound(&["errors"]) {
         section.problem("errors", "is empty: no failure would ever open a breaker");
@@ -73,6 +75,7 @@ mod tests {
             ("breakers.failures = 0", "breakers.failures", "from 1"),
             ("breakers.open_ms = -1", "breakers.open_ms", "from 1"),
             ("breakers.open_ms = 700000", "breakers.open_ms", "above `open_ms_max` = 600000"),
+            ("breakers.open_ms_max = 700", "breakers.open_ms_max", "is 700, below `open_ms` = 60000 (a default)"),
             ("breakers.open_multiplier = 0.5", "breakers.open_multiplier", "would shrink"),
             ("breakers.open_multiplier = 11", "breakers.open_multiplier", "at most 10"),
             ("breakers.probes = 4", "breakers.probes", "from 1 to 3"),

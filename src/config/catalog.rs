@@ -8,6 +8,7 @@ use crate::job::{InvalidName, Priority, QueueName, TypeName};
 use crate::policy::catalog::{Builtin, Catalog, HandlerSpec, JobType, OnLate, Ordering, Queue, Secret};
 use crate::policy::retry::{Backoff, Jitter, RetryPolicy};
 
+use super::clash::clash;
 use super::reader::{Section, one_of};
 use super::{ClassifyRule, DURATION_MS_MAX, pools};
 
@@ -24,13 +25,11 @@ pub(super) struct Catalogued {
     pub(super) classify: BTreeMap<TypeName, Vec<ClassifyRule>>,
 }
 
-pub(super) fn read(root: &Section<'_>, servers: &BTreeSet<String>) -> Catalogued {
-    let defaults = root.table("defaults");
+pub(super) fn read<'a>(root: &Section<'a>, defaults: &Section<'a>, servers: &BTreeSet<String>) -> Catalogued {
     let queues = queues(root, &defaults.table("queue"));
     let pools = pools::read(root, &defaults.table("pool"), &queues);
     let mut classify = BTreeMap::new();
     let types = job_types(root, &defaults.table("job_type"), &queues, servers, &mut classify);
-    defaults.finish();
     Catalogued { catalog: Catalog { queues, pools, types }, classify }
 }
 
@@ -121,13 +120,24 @@ fn job_types(
             (HandlerSpec::Builtin(Builtin::Noop), Vec::new())
         };
         if let Some(name) = named(&outer, &name, TypeName::new(&name)) {
-            types.insert(name.clone(), job_type(&section, name.clone(), queue, handler, retry, servers));
+            let known = job_type(&section, name.clone(), queue, handler, retry, servers);
+            check_priority(root, &section, queue, known.priority);
+            types.insert(name.clone(), known);
             classify.insert(name, rules);
         }
         section.finish();
     }
     classify.retain(|_, rules| !rules.is_empty());
     types
+}
+
+/// A type's priority must be one that its queue takes.
+fn check_priority(root: &Section<'_>, section: &Section<'_>, queue: Option<&Queue>, said: Priority) {
+    let Some(queue) = queue.filter(|queue| said.number() > queue.priorities) else { return };
+    let defaults = root.table("defaults").table("queue");
+    let of_queue = root.table("queues").table(queue.name.as_str()).with_fallback(&defaults);
+    let least = of_queue.says("priorities", queue.priorities);
+    clash(&section.says("priority", said.number()), ["above", "below"], &least, "");
 }
 
 fn job_type(
@@ -139,12 +149,6 @@ fn job_type(
     servers: &BTreeSet<String>,
 ) -> JobType {
     let said = section.priority("priority");
-    if let Some(queue) = queue
-        && said.number() > queue.priorities
-    {
-        let (number, least) = (said.number(), queue.priorities);
-        section.problem("priority", format!("{said} is {number}, but queue {} takes 1 to {least}", queue.name));
-    }
     let sla_ms = section.integer("sla_ms", 0, DURATION_MS_MAX);
     let depends_on = section.texts("depends_on");
     for breaker in &depends_on {
@@ -174,8 +178,9 @@ fn job_type(
 fn retry(section: &Section<'_>) -> RetryPolicy {
     let base_delay_ms = section.integer("base_delay_ms", 0, DURATION_MS_MAX);
     let max_delay_ms = section.integer("max_delay_ms", 0, DURATION_MS_MAX);
-    if base_delay_ms > max_delay_ms && section.is_sound(&["base_delay_ms", "max_delay_ms"]) {
-        section.problem("base_delay_ms", format!("is {base_delay_ms}, above `max_delay_ms` = {max_delay_ms}"));
+    if base_delay_ms > max_delay_ms {
+        let base = section.says("base_delay_ms", base_delay_ms);
+        clash(&base, ["above", "below"], &section.says("max_delay_ms", max_delay_ms), "");
     }
     let escalate = section.optional_text("escalate_on_failure");
     if escalate.as_ref().is_some_and(|place| place != REVIEW_QUEUE) {

@@ -2,6 +2,7 @@
 
 use crate::policy::health::{HealthRules, WorkerLimits};
 
+use super::clash::clash;
 use super::reader::Section;
 use super::{DURATION_MS_MAX, HandlersConfig};
 
@@ -12,7 +13,7 @@ const PAUSE_MS_MAX: u64 = 3_600_000;
 /// More memory than any machine has, in bytes: 1 PiB.
 const MEMORY_BYTES_MAX: u64 = 1 << 50;
 
-pub(super) fn read(section: &Section<'_>, handlers: HandlersConfig) -> HealthRules {
+pub(super) fn read(section: &Section<'_>, handlers: HandlersConfig, handlers_section: &Section<'_>) -> HealthRules {
     let count = |key| u32::try_from(section.integer(key, 1, CHECKS_MAX)).unwrap_or(u32::MAX);
     let rules = HealthRules {
         check_ms: section.integer("check_ms", 100, PAUSE_MS_MAX),
@@ -27,12 +28,10 @@ pub(super) fn read(section: &Section<'_>, handlers: HandlersConfig) -> HealthRul
         panic_share: section.number("panic_share", 0.0, 1.0),
     };
     let term_grace_ms = handlers.term_grace_ms;
-    if rules.hung_after_ms <= term_grace_ms && section.is_sound(&["hung_after_ms"]) {
-        let message = format!(
-            "is {}, not above `handlers.term_grace_ms` = {term_grace_ms}: a command that cleans up would count as hung",
-            rules.hung_after_ms
-        );
-        section.problem("hung_after_ms", message);
+    if rules.hung_after_ms <= term_grace_ms {
+        let hung = section.says("hung_after_ms", rules.hung_after_ms);
+        let grace = handlers_section.says("term_grace_ms", term_grace_ms);
+        clash(&hung, ["not above", "not below"], &grace, ": a command that cleans up would count as hung");
     }
     section.finish();
     rules
@@ -46,9 +45,9 @@ pub(super) fn worker_limits(section: &Section<'_>) -> WorkerLimits {
         recycle_memory_bytes: section.integer("recycle_memory_bytes", 0, MEMORY_BYTES_MAX),
     };
     let WorkerLimits { memory_bytes: most, recycle_memory_bytes: soon, .. } = limits;
-    if most > 0 && soon >= most && section.is_sound(&["worker_memory_bytes", "recycle_memory_bytes"]) {
-        let message = format!("is {soon}, not below `worker_memory_bytes` = {most}: its jobs are killed before");
-        section.problem("recycle_memory_bytes", message);
+    if most > 0 && soon >= most {
+        let (soon, most) = (section.says("recycle_memory_bytes", soon), section.says("worker_memory_bytes", most));
+        clash(&soon, ["not below", "not above"], &most, ": its jobs are killed before");
     }
     limits
 }

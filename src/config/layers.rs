@@ -281,6 +281,7 @@ fn model<'a>(path: &[String], below: &'a Value) -> Option<&'a Value> {
             "queues" => "queue",
             "pools" => "pool",
             "job_types" => "job_type",
+            "mcp_servers" => "mcp_server",
             _ => return None,
         };
         find(&[&["defaults", kind], path.get(2..)?].concat())

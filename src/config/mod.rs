@@ -5,8 +5,12 @@
 
 mod breakers;
 mod catalog;
+mod changes;
+mod clash;
 mod health;
 mod layers;
+mod mcp;
+mod measures;
 mod pools;
 mod problem;
 mod reader;
@@ -78,6 +82,8 @@ pub struct Config {
     pub health: HealthRules,
     /// When stillness becomes a finding.
     pub stuck: StuckConfig,
+    /// Which business measures count, and for how long.
+    pub measures: crate::policy::measures::Rules,
     /// How long finished jobs stay.
     pub retention: RetentionConfig,
     /// Patience at start.
@@ -146,11 +152,62 @@ pub enum LedgerConfig {
 
 /// `[mcp_servers.NAME]`
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum McpServer {
-    /// A stdio child: program and arguments. A first word `ganger` is the running executable.
-    Command(Vec<String>),
+pub struct McpServer {
+    /// How it is reached.
+    pub target: McpTarget,
+    /// The most sessions at a time.
+    pub connections: usize,
+    /// How long a session may take to begin, in milliseconds.
+    pub connect_timeout_ms: u64,
+    /// How long a call may show no sign of life, in milliseconds; 0: as long as its deadline allows.
+    pub idle_ms: u64,
+    /// How long a session is kept that nobody uses, in milliseconds; 0: for ever.
+    pub keep_ms: u64,
+    /// What becomes of a session after a run of steps that went well.
+    pub after_steps: McpAfterSteps,
+    /// Which handshake it gets.
+    pub protocol: McpProtocol,
+}
+
+/// How an MCP server is reached.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum McpTarget {
+    /// A stdio child.
+    Command {
+        /// Program and arguments. A first word `ganger` is the running executable.
+        command: Vec<String>,
+        /// Variables added to its environment.
+        env: BTreeMap<String, String>,
+    },
     /// Streamable HTTP.
-    Url(SecretUrl),
+    Url {
+        /// Where it is.
+        url: SecretUrl,
+        /// Headers of every request.
+        headers: BTreeMap<String, SecretText>,
+        /// The bearer token.
+        token: Option<SecretText>,
+    },
+}
+
+/// `after_steps`
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum McpAfterSteps {
+    /// It ends.
+    End,
+    /// The next run of steps gets it.
+    Reuse,
+}
+
+/// `protocol`
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum McpProtocol {
+    /// The new handshake, else the old one.
+    Auto,
+    /// The new one only.
+    Discover,
+    /// The old one only.
+    Initialize,
 }
 
 /// One entry of a handler's `classify`.

@@ -7,6 +7,7 @@ use crate::policy::catalog::{Pool, Queue, ScaleSignal};
 use crate::policy::scaling::{Pace, Rules};
 
 use super::catalog::{named, queue_of};
+use super::clash::clash;
 use super::reader::{Section, one_of};
 use super::{DURATION_MS_MAX, health};
 
@@ -54,8 +55,8 @@ fn twins(outer: &Section<'_>, pools: &BTreeMap<PoolName, Pool>) {
 fn pool(section: &Section<'_>, name: PoolName, queue: QueueName) -> Pool {
     let min = section.integer("min", 1, WORKERS_MAX);
     let max = section.integer("max", 1, WORKERS_MAX);
-    if min > max && section.is_sound(&["min", "max"]) {
-        section.problem("min", format!("is {min}, above `max` = {max}"));
+    if min > max {
+        clash(&section.says("min", min), ["above", "below"], &section.says("max", max), "");
     }
     let prefix = section.optional_text("worker_prefix").unwrap_or_else(|| {
         let name = name.as_str();
@@ -125,9 +126,9 @@ pub(super) fn scaling(section: &Section<'_>) -> Rules {
         drain_ms: section.integer("drain_ms", 1, DURATION_MS_MAX),
     };
     // Growing must not be slower than shrinking, or a pool that is pushed both ways ends too small.
-    if rules.up_window_ms > rules.down_window_ms && section.is_sound(&["up_window_ms", "down_window_ms"]) {
-        let (up, down) = (rules.up_window_ms, rules.down_window_ms);
-        section.problem("up_window_ms", format!("is {up}, above `down_window_ms` = {down}"));
+    if rules.up_window_ms > rules.down_window_ms {
+        let up = section.says("up_window_ms", rules.up_window_ms);
+        clash(&up, ["above", "below"], &section.says("down_window_ms", rules.down_window_ms), "");
     }
     section.finish();
     rules

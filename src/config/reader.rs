@@ -103,11 +103,21 @@ impl<'a> Section<'a> {
 
     /// Notes a problem with the value of `name`, be it its own, a default or missing.
     pub(super) fn problem(&self, name: &str, message: impl Into<String>) {
-        let (key, source) = match self.find(name) {
+        let (key, source) = self.place(name);
+        self.context.note(key, source, message.into());
+    }
+
+    /// The key that says what `name` is, and where it was said.
+    pub(super) fn place(&self, name: &str) -> (String, String) {
+        match self.find(name) {
             Some(found) => (found.key, source(found.value)),
             None => (self.key(name), self.origin.clone()),
-        };
-        self.context.note(key, source, message.into());
+        }
+    }
+
+    /// Whether no operator said what `name` is.
+    pub(super) fn is_default(&self, name: &str) -> bool {
+        self.place(name).1 == BUILT_IN
     }
 
     /// Whether nothing was wrong with these keys so far, so that it makes sense to compare them.
@@ -393,7 +403,8 @@ fn whole(value: &Value) -> Option<u64> {
 /// A value for people. What may be a secret is not shown, and a whole table never is.
 fn describe(found: &Found<'_>) -> String {
     let name = found.key.rsplit('.').next().unwrap_or_default();
-    let secret = ["token", "secret", "url"].contains(&name) || found.key.contains(".env.");
+    let secret =
+        ["token", "secret", "url"].contains(&name) || found.key.contains(".env.") || found.key.contains(".headers.");
     match &found.value.kind {
         ValueKind::Table(_) => "a table".to_owned(),
         ValueKind::Array(_) => "a list".to_owned(),

@@ -4,15 +4,16 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
-use crate::job::{NodeId, TypeName};
+use crate::job::NodeId;
 
+use super::clash::clash;
 use super::reader::{Section, one_of};
 use super::secret::SecretUrl;
 use super::{
     ALLOW_WITHOUT_AUTH, AuthConfig, AuthToken, Config, DURATION_MS_MAX, Effective, HandlersConfig, LeaseConfig,
-    LedgerConfig, LimitsConfig, LockConfig, LogFormat, LoggingConfig, McpServer, RedisConfig, ResultCacheConfig,
-    RetentionConfig, Role, ServerConfig, ShutdownConfig, StartupConfig, StuckConfig, UrlCheck, breakers, catalog,
-    health, pools, shedding,
+    LedgerConfig, LimitsConfig, LockConfig, LogFormat, LoggingConfig, RedisConfig, ResultCacheConfig, RetentionConfig,
+    Role, ServerConfig, ShutdownConfig, StartupConfig, StuckConfig, UrlCheck, breakers, catalog, health, mcp, measures,
+    pools, shedding,
 };
 
 /// A request, a payload or a result above this would not fit the daemon's memory beside others: 1 GiB.
@@ -30,9 +31,11 @@ const AGE_S_MAX: u64 = 10 * 366 * 86_400;
 pub(super) fn read(root: &Section<'_>, effective: Effective, check_redis_url: Option<UrlCheck>) -> Option<Config> {
     // Read by the layers already, which need it before they merge.
     root.flag("inherit_defaults");
-    let mcp_servers = mcp_servers(root);
+    let defaults = root.table("defaults");
+    let mcp_servers = mcp::read(root, &defaults.table("mcp_server"));
     let names: BTreeSet<String> = mcp_servers.keys().cloned().collect();
-    let catalogued = catalog::read(root, &names);
+    let catalogued = catalog::read(root, &defaults, &names);
+    defaults.finish();
     let auth = auth(&root.table("auth"));
     let server = server(&root.table("server"), &auth);
     let redis = redis(&root.table("redis"), check_redis_url);
@@ -42,13 +45,14 @@ pub(super) fn read(root: &Section<'_>, effective: Effective, check_redis_url: Op
     let shedding = shedding::read(&root.table("shedding"), &catalogued.catalog.types.keys().collect());
     let scaling = pools::scaling(&root.table("scaling"));
     let handlers = handlers(&root.table("handlers"));
-    let health = health::read(&root.table("health"), handlers);
+    let health = health::read(&root.table("health"), handlers, &root.table("handlers"));
     let lease = lease(&root.table("lease"));
     let lock = lock(&root.table("lock"));
     let result_cache = result_cache(&root.table("result_cache"));
     let stuck = stuck(&root.table("stuck"));
     let breakers = breakers::breakers(&root.table("breakers"));
     let retry_budget = breakers::retry_budget(&root.table("retry_budget"));
+    let measures = measures::read(&root.table("measures"));
     let retention = retention(&root.table("retention"));
     let startup = startup(&root.table("startup"));
     let shutdown = shutdown(&root.table("shutdown"));
@@ -67,6 +71,7 @@ pub(super) fn read(root: &Section<'_>, effective: Effective, check_redis_url: Op
         breakers,
         stuck,
         retry_budget,
+        measures,
         retention,
         startup,
         shutdown,
@@ -195,33 +200,6 @@ fn size(section: &Section<'_>, key: &str, min: u64) -> usize {
     usize::try_from(section.integer(key, min, BYTES_MAX)).unwrap_or(usize::MAX)
 }
 
-fn mcp_servers(root: &Section<'_>) -> BTreeMap<String, McpServer> {
-    let mut servers = BTreeMap::new();
-    let outer = root.table("mcp_servers");
-    for (name, section) in root.tables("mcp_servers") {
-        if let Err(error) = TypeName::new(&name) {
-            outer.problem(&name, format!("the name {error}"));
-        }
-        let server = match (section.has("command"), section.has("url")) {
-            (true, false) => {
-                let command = section.texts("command");
-                if command.first().is_none_or(String::is_empty) {
-                    section.problem("command", "expected a program and its arguments");
-                }
-                McpServer::Command(command)
-            }
-            (false, true) => McpServer::Url(SecretUrl::new(section.http_url("url"))),
-            _ => {
-                section.problem("command", "expected either `command` or `url`");
-                McpServer::Command(Vec::new())
-            }
-        };
-        section.finish();
-        servers.insert(name, server);
-    }
-    servers
-}
-
 fn handlers(section: &Section<'_>) -> HandlersConfig {
     let read = HandlersConfig {
         term_grace_ms: section.integer("term_grace_ms", 1, 3_600_000),
@@ -234,8 +212,9 @@ fn handlers(section: &Section<'_>) -> HandlersConfig {
 fn lease(section: &Section<'_>) -> LeaseConfig {
     let ttl_ms = section.integer("ttl_ms", 100, 3_600_000);
     let renew_ms = section.integer("renew_ms", 10, 3_600_000);
-    if ttl_ms <= renew_ms.saturating_mul(2) && section.is_sound(&["ttl_ms", "renew_ms"]) {
-        section.problem("ttl_ms", format!("is {ttl_ms}; expected more than twice `renew_ms` = {renew_ms}"));
+    if ttl_ms <= renew_ms.saturating_mul(2) {
+        let relations = ["not more than twice", "not less than half of"];
+        clash(&section.says("ttl_ms", ttl_ms), relations, &section.says("renew_ms", renew_ms), "");
     }
     section.finish();
     LeaseConfig { ttl_ms, renew_ms }

@@ -6,6 +6,7 @@ use crate::job::TypeName;
 use crate::policy::shedding::{LEVEL_MAX, Mode, Settings, Threshold};
 
 use super::DURATION_MS_MAX;
+use super::clash::clash;
 use super::reader::Section;
 
 /// More waiting jobs than any broker holds.
@@ -56,7 +57,7 @@ pub(super) fn read(section: &Section<'_>, types: &BTreeSet<&TypeName>) -> Settin
             SAMPLES.memory,
             dwell_ms,
         ),
-        memory_critical: share("memory_critical").max(memory),
+        memory_critical: critical(section, share("memory_critical"), memory),
         queue_depth: rule(
             depth,
             count(depth.0, 1, DEPTH_MAX),
@@ -96,10 +97,20 @@ fn below(section: &Section<'_>, (key, exit_key): (&str, &str), enter: f64, exit:
     if exit <= 0.0 {
         return enter * proportion;
     }
-    if exit >= enter && section.is_sound(&[key, exit_key]) {
-        section.problem(exit_key, format!("is {exit}; expected below `{key}` = {enter}, or 0"));
+    if exit >= enter {
+        let remark = format!("; 0 in `{exit_key}` stands for a share of `{key}`");
+        clash(&section.says(exit_key, exit), ["not below", "not above"], &section.says(key, enter), &remark);
     }
     exit
+}
+
+/// Where memory is critical: the default gives way to a higher `memory`, an operator's word is held to it.
+fn critical(section: &Section<'_>, critical: f64, memory: f64) -> f64 {
+    if critical < memory && !section.is_default("memory_critical") {
+        let (critical, memory) = (section.says("memory_critical", critical), section.says("memory", memory));
+        clash(&critical, ["below", "above"], &memory, "");
+    }
+    critical.max(memory)
 }
 
 fn mode(section: &Section<'_>) -> Mode {

@@ -48,7 +48,7 @@ fn line(out: &mut String, text: std::fmt::Arguments<'_>) {
 fn shown(parent: &str, key: &str, value: &Value) -> String {
     match &value.kind {
         ValueKind::String(text) if text.is_empty() => "\"\"".to_owned(),
-        _ if matches!(key, "token" | "secret") || parent == "env" => quoted(MASK),
+        _ if matches!(key, "token" | "secret") || matches!(parent, "env" | "headers") => quoted(MASK),
         ValueKind::String(text) if key == "url" => quoted(&without_password(text)),
         ValueKind::String(text) => quoted(text),
         ValueKind::Float(number) => format!("{number:?}"),

@@ -68,7 +68,8 @@ fn the_defaults_are_the_runbooks() {
     assert_eq!((planning.retry.max_retries, planning.retry.max_delay_ms, planning.sla_ms), (3, 10_000, Some(12_000)));
     let tool = Some("generate_plan".to_owned());
     assert_eq!(planning.handler, HandlerSpec::Mcp { server: "platform".into(), tool });
-    assert_eq!(catalog.types.len(), 6);
+    // The six of the runbook, and what an approved healing starts.
+    assert_eq!(catalog.types.len(), 7);
     assert_eq!(config.shedding.first.len(), 3);
     assert_eq!((config.lock.ttl_ms, config.lock.wait_ms, config.result_cache.ttl_ms), (300_000, 10_000, 3_600_000));
     assert_eq!((config.breakers.failures, config.breakers.open_ms), (5, 60_000));
@@ -193,7 +194,40 @@ fn a_default_type_can_get_another_handler() {
     };
     assert_eq!((program.as_str(), args.as_slice(), env["CI"].as_str()), ("make", &["plan".to_owned()][..], "1"));
     assert_eq!(exit_classes[&2], "assertion_failure");
-    assert!(matches!(config.mcp_servers["platform"], McpServer::Url(_)));
+    assert!(matches!(config.mcp_servers["platform"].target, McpTarget::Url { .. }));
+}
+
+#[test]
+fn mcp_servers_have_defaults_and_hide_their_secrets() {
+    let text = "[defaults.mcp_server]\nkeep_ms = 7\n[mcp_servers.web]\nurl = 'https://u:hunter2@h/mcp'\ntoken = 'hunter2'\n\
+                headers = { X-Team = 'hunter2' }\nidle_ms = 5\n[mcp_servers.child]\ncommand = ['sh', '-c', 'x']\n\
+                env = { A = 'hunter2' }\nafter_steps = 'reuse'\nprotocol = 'initialize'\n";
+    let config = Config::load(&sources(text, &[("GANGER__MCP_SERVERS__CHILD__CONNECTIONS", "9")])).unwrap();
+    let (web, child) = (&config.mcp_servers["web"], &config.mcp_servers["child"]);
+    assert_eq!((web.idle_ms, web.keep_ms, web.connections, child.keep_ms, child.connections), (5, 7, 4, 7, 9));
+    assert_eq!((child.after_steps, child.protocol), (McpAfterSteps::Reuse, McpProtocol::Initialize));
+    let McpTarget::Url { token, headers, .. } = &web.target else { panic!("no url") };
+    assert_eq!((token.as_ref().unwrap().expose(), headers["X-Team"].expose()), ("hunter2", "hunter2"));
+    assert!(!show(&config, true).contains("hunter2"), "{}", show(&config, true));
+    for (text, expected) in [
+        (
+            "[mcp_servers.a]\nconnections = 0\ncommand = ['x']",
+            "mcp_servers.a.connections: expected a whole number from 1",
+        ),
+        (
+            "[mcp_servers.a]\nurl = 'http://h'\nheaders = { Mcp-Session-Id = 'x' }",
+            "mcp_servers.a.headers.Mcp-Session-Id: cannot",
+        ),
+        ("[mcp_servers.a]\nurl = 'http://h'\nenv = { A = 'x' }", "mcp_servers.a.env: is not a known key"),
+        ("[mcp_servers.a]\ncommand = []", "mcp_servers.a.command: expected a program"),
+        (
+            "[defaults.mcp_server]\nkeep_m = 1",
+            "defaults.mcp_server.keep_m: is not a known key; did you mean `keep_ms`?",
+        ),
+    ] {
+        let told = problems(text);
+        assert!(told.starts_with(expected), "{told}");
+    }
 }
 
 #[test]
@@ -234,15 +268,14 @@ fn bounds_are_held_and_named() {
         ("scaling.up_workers = 0", "scaling.up_workers", "from 1"),
         ("scaling.down_period_ms = 0", "scaling.down_period_ms", "from 1000"),
         ("scaling.cpu_headroom = 1.1", "scaling.cpu_headroom", "at most 1"),
-        ("lease.ttl_ms = 20000", "lease.ttl_ms", "more than twice `renew_ms`"),
+        ("lease.ttl_ms = 20000", "lease.ttl_ms", "not more than twice `renew_ms` = 10000 (a default)"),
         ("queues.plan.priorities = 6", "queues.plan.priorities", "from 1 to 5"),
         (
             "job_types.batch_locator_generation.priority = 4",
             "job_types.batch_locator_generation.priority",
-            "takes 1 to 3",
+            "is 4, above `queues.locator.priorities` = 3 (a default)",
         ),
         ("job_types.plan_generation.timeout_ms = 0", "job_types.plan_generation.timeout_ms", "from 1 to 2592000000"),
-        ("job_types.plan_generation.retry.max_delay_ms = 1", "job_types.plan_generation.retry.base_delay_ms", "above"),
         ("retention.key_age_s = 3600", "retention.key_age_s", "from 86400"),
         ("server.listen = '127.0.0.1:70000'", "server.listen", "ADDRESS:PORT"),
         ("queues.plan.slack_ms = [3, 2]", "queues.plan.slack_ms", "never falling"),
@@ -278,7 +311,9 @@ fn a_rule_of_shedding_exits_below_where_it_enters() {
     let lower = load("shedding = { queue_depth = 10, memory = 0.97 }").unwrap().shedding;
     assert_eq!((lower.queue_depth.exit, lower.memory_critical), (8.0, 0.97));
     for (text, key, bound) in [
-        ("shedding.cpu_exit = 0.95", "shedding.cpu_exit", "below `cpu` = 0.95"),
+        ("shedding.cpu_exit = 0.95", "shedding.cpu_exit", "not below `cpu` = 0.95 (a default)"),
+        ("shedding.memory_critical = 0.8", "shedding.memory_critical", "is 0.8, below `memory` = 0.9 (a default)"),
+        ("shedding = { memory_critical = 0.8, memory = 0.85 }", "shedding.memory_critical", "below `memory` = 0.85"),
         ("shedding = { queue_depth = 10, queue_depth_exit = 11 }", "shedding.queue_depth_exit", "below `queue_depth`"),
         ("shedding.memory_exit = 0.99", "shedding.memory_exit", "below `memory`"),
         ("shedding.error_rate_exit = 0.3", "shedding.error_rate_exit", "below `error_rate`"),

@@ -27,7 +27,7 @@ use super::{Refusal, Submit};
 const AHEAD_MS_MAX: u64 = 10 * 365 * 24 * 3_600 * 1_000;
 /// The longest time limit of one run: thirty days, in milliseconds.
 pub const TIMEOUT_MS_MAX: u64 = 30 * 24 * 3_600 * 1_000;
-/// Children of one job.
+/// Jobs in one list of a handler's.
 const CHILDREN_MAX: usize = 1_000;
 /// How long a caller waits for its commit before it is told that the effect is unknown.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -118,9 +118,9 @@ fn conclude(job: &NewJob, answer: AcceptAnswer) -> Result<Submitted, Refusal> {
     }
 }
 
-/// Checks the jobs that a handler enqueues.
-pub(super) fn children(core: &Core, parent: &JobId, enqueue: &[Value]) -> Result<Vec<NewJob>, Failure> {
-    let bad = |at: usize, why: String| Failure::new("bad_enqueue", format!("`enqueue[{at}]`: {why}"));
+/// Checks the jobs that a handler enqueues in the member `list` of its envelope.
+pub(super) fn children(core: &Core, parent: &JobId, list: &str, enqueue: &[Value]) -> Result<Vec<NewJob>, Failure> {
+    let bad = |at: usize, why: String| Failure::new("bad_enqueue", format!("`{list}[{at}]`: {why}"));
     if enqueue.len() > CHILDREN_MAX {
         return Err(bad(CHILDREN_MAX, format!("{} jobs; at most {CHILDREN_MAX} are allowed", enqueue.len())));
     }

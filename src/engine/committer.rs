@@ -54,6 +54,15 @@ pub(super) enum Entry {
     Existing(Accepted),
 }
 
+impl Entry {
+    fn created(&self) -> Option<Arc<Job>> {
+        match self {
+            Self::Created(job) => Some(job.clone()),
+            Self::Existing(_) => None,
+        }
+    }
+}
+
 /// Where tickets come from; several committers may share one.
 pub(super) type Tickets = Arc<Mutex<mpsc::Receiver<Ticket>>>;
 
@@ -257,6 +266,7 @@ async fn refused_alone(
     }
     settlement.error = Some(Failure::new("result_refused", error.to_string()));
     settlement.children.clear();
+    settlement.review = None;
     if let Verdict::Rest { state, result, .. } = &mut settlement.verdict {
         *result = None;
         *state = State::Failed;
@@ -273,29 +283,26 @@ async fn conclude(
     clean_until_ms: i64,
 ) -> Vec<AcceptAnswer> {
     let entries: Vec<Entry> = batch.accepts.into_iter().zip(answer.accepts).map(entry).collect();
-    let created = entries.iter().filter_map(|entry| match entry {
-        Entry::Created(job) => Some(job.clone()),
-        Entry::Existing(_) => None,
-    });
     if !mutant!(push_before_commit) {
-        pusher::accepted(core, created.collect(), clean_until_ms).await;
+        pusher::accepted(core, entries.iter().filter_map(Entry::created).collect(), clean_until_ms).await;
     }
 
     for ((settlement, settled), after) in batch.settles.into_iter().zip(answer.settles).zip(afters) {
         core.unsettled.fetch_sub(1, Ordering::Relaxed);
         if let Settled::Applied { children } = &settled {
-            let born = settlement.children.iter().cloned().zip(children.iter().cloned()).map(entry);
-            let born = born.filter_map(|entry| match entry {
-                Entry::Created(job) => Some(job),
-                Entry::Existing(_) => None,
-            });
-            pusher::accepted(core, born.collect(), clean_until_ms).await;
+            pusher::accepted(core, born(&settlement.children, children), clean_until_ms).await;
         }
-        let ending = after.ending(&settlement, &settled);
+        let ending = after.ending(core, &settlement, &settled);
         // The settler ends only after the committers; were it gone, the lease would lapse by itself.
         let _gone = core.endings.send(ending).await;
     }
     entries.into_iter().map(Ok).collect()
+}
+
+/// The jobs among children that their accept created.
+pub(super) fn born(children: &[NewJob], accepted: &[Accepted]) -> Vec<Arc<Job>> {
+    let entries = children.iter().cloned().zip(accepted.iter().cloned()).map(entry);
+    entries.filter_map(|entry| entry.created()).collect()
 }
 
 fn entry((job, accepted): (NewJob, Accepted)) -> Entry {

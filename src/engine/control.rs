@@ -11,14 +11,16 @@ use serde_json::Value;
 use tokio::time::Instant;
 
 use crate::broker::{Removed, Which};
-use crate::job::{AskedFor, Job, JobId, NewJob, QueueName, Seq, State, fingerprint};
+use crate::job::review::Verdict;
+use crate::job::{AskedFor, Job, JobId, NewJob, QueueName, Seq, State, TypeName, fingerprint};
 use crate::ledger::{LiveEntry, Order, Ordered, Pause, Scope};
 use crate::mutant::mutant;
 use crate::policy::order;
+use crate::telemetry::metrics;
 
 use super::core::Core;
 use super::views::{Drained, JobView};
-use super::{Refusal, admission, pusher, queries};
+use super::{Refusal, admission, measures, pusher, queries};
 
 /// Live rows looked at in one step of a purge.
 const PURGE_PAGE: u32 = 500;
@@ -61,7 +63,7 @@ pub(super) async fn cancel(core: &Core, id: &JobId) -> Result<JobView> {
     }
     let order = Order::Rest { id: id.clone(), seq: Some(job.seq), state: State::Cancelled, error: None };
     match carry_out(core, order).await {
-        Ok(Ordered::Done { .. }) => {}
+        Ok(Ordered::Done { .. } | Ordered::Decided { .. }) => {}
         Ok(Ordered::Unknown) => return Err(unknown_job(id)),
         Ok(Ordered::WrongState(state)) => return Err(Refusal::WrongState { id: id.clone(), state, allowed: ALLOWED }),
         Err(refusal) => {
@@ -70,34 +72,38 @@ pub(super) async fn cancel(core: &Core, id: &JobId) -> Result<JobView> {
             return Err(refusal);
         }
     }
-    rested(core, &job.spec.queue, job.spec.job_type.as_str(), State::Cancelled, std::slice::from_ref(id));
+    rested(core, &job.spec.queue, &job.spec.job_type, State::Cancelled, std::slice::from_ref(id));
     tracing::info!(job.id = %id, "Cancelled job {id}");
     queries::job(core, id).await
 }
 
 /// What follows when jobs came to rest by order: handlers stop, waiters wake, figures grow.
-fn rested(core: &Core, queue: &QueueName, job_type: &str, state: State, ids: &[JobId]) {
+fn rested(core: &Core, queue: &QueueName, job_type: &TypeName, state: State, ids: &[JobId]) {
     for id in ids {
         core.running.stop_job(id);
     }
     core.waiters.wake(ids.iter());
-    crate::telemetry::metrics::finished(queue.as_str(), job_type, state.name(), ids.len() as u64);
+    metrics::finished(queue.as_str(), job_type.as_str(), state.name(), ids.len() as u64);
+    measures::rested_by_order(core, job_type, state, ids.len());
 }
 
 /// Starts a new life of a job at rest that did not succeed.
-pub(super) async fn retry(core: &Core, id: &JobId) -> Result<JobView> {
+pub(super) async fn retry(core: &Core, id: &JobId, by: &str) -> Result<JobView> {
     let job = row(core, id).await?;
     let catalog = core.catalog();
     let now = core.clock.now();
     let score =
         catalog.queues.get(&job.spec.queue).map_or(now.millis(), |queue| order::score(queue, job.spec.priority, now));
-    match carry_out(core, Order::Revive { id: id.clone(), score }).await? {
+    match carry_out(core, Order::Revive { id: id.clone(), score, by: by.to_owned() }).await? {
         Ordered::Done { seq } => {
-            tracing::info!(job.id = %id, "Job {id} starts a new life by an operator's retry");
+            tracing::info!(job.id = %id, by, "Job {id} starts a new life by an operator's retry");
+            if job.rest.is_some_and(|rest| rest.state == State::InReview) {
+                metrics::review_decided(Verdict::Retried.name());
+            }
             pusher::push_again(core, seq).await;
         }
         Ordered::Unknown => return Err(unknown_job(id)),
-        Ordered::WrongState(_) => {
+        _ => {
             let state = queries::job(core, id).await?.state;
             let allowed = "only a failed, cancelled or expired job, or one in review, can be retried";
             return Err(Refusal::WrongState { id: id.clone(), state, allowed });
@@ -147,7 +153,7 @@ pub(super) async fn delete(core: &Core, id: &JobId) -> Result<()> {
     match carry_out(core, Order::Delete { id: id.clone() }).await? {
         Ordered::Done { .. } => tracing::info!(job.id = %id, "Deleted job {id} with its keys"),
         Ordered::Unknown => return Err(unknown_job(id)),
-        Ordered::WrongState(_) => {
+        _ => {
             let state = queries::job(core, id).await?.state;
             let allowed = "only a job at rest can be deleted; cancel it first";
             return Err(Refusal::WrongState { id: id.clone(), state, allowed });
@@ -293,9 +299,9 @@ pub(super) async fn rest_waiting(
             return Err(refusal.into());
         }
     };
-    let mut by_type: BTreeMap<&str, Vec<JobId>> = BTreeMap::new();
+    let mut by_type: BTreeMap<&TypeName, Vec<JobId>> = BTreeMap::new();
     for (row, _) in waiting.iter().zip(&answers).filter(|(_, answer)| matches!(answer, Ordered::Done { .. })) {
-        by_type.entry(row.job_type.as_str()).or_default().push(row.id.clone());
+        by_type.entry(&row.job_type).or_default().push(row.id.clone());
     }
     let count = by_type.values().map(|ids| ids.len() as u64).sum();
     for (job_type, ids) in by_type {

@@ -22,7 +22,7 @@ use tokio::sync::mpsc;
 use crate::broker::Broker;
 use crate::chance::Chance;
 use crate::clock::{Clock, Timestamp};
-use crate::handler::SharedHandler;
+use crate::handler::{Reach, SharedHandler};
 use crate::host::Host;
 use crate::job::{JobId, JobIds, NodeId, QueueName, TypeName};
 use crate::ledger::{Ledger, Retention};
@@ -31,7 +31,7 @@ use crate::policy::breaker;
 use crate::policy::budget::BudgetRules;
 use crate::policy::catalog::Catalog;
 use crate::policy::health::HealthRules;
-use crate::policy::{scaling, shedding};
+use crate::policy::{measures, scaling, shedding};
 use crate::service::{Phase, watch};
 use crate::telemetry::metrics::ErrorClasses;
 
@@ -42,6 +42,7 @@ use super::committer::Ticket;
 use super::figures::Figures;
 use super::health::Health;
 use super::leases::Leases;
+use super::measures::Measures;
 use super::membership::Membership;
 use super::payloads::Payloads;
 use super::pusher::PushOrder;
@@ -106,6 +107,10 @@ pub struct Setup {
     pub retry_budget: BudgetRules,
     /// How pools grow and shrink.
     pub scaling: scaling::Rules,
+    /// Which business measures count, and for how long.
+    pub measures: measures::Rules,
+    /// Which servers do not answer their handlers.
+    pub reach: Reach,
 }
 
 impl Setup {
@@ -116,8 +121,21 @@ impl Setup {
         let (shedding, health) = (shedding::Settings::off(), HealthRules::default());
         let (breakers, retry_budget) = Default::default();
         let error_classes = ErrorClasses::of(&catalog);
-        let (catalog, scaling) = (Arc::new(catalog), scaling::Rules::default());
-        Self { catalog, handlers, error_classes, stuck, shedding, health, breakers, retry_budget, scaling }
+        let (catalog, scaling, measures) = (Arc::new(catalog), scaling::Rules::default(), measures::Rules::default());
+        let reach = Reach::default();
+        Self {
+            catalog,
+            handlers,
+            error_classes,
+            stuck,
+            shedding,
+            health,
+            breakers,
+            retry_budget,
+            scaling,
+            measures,
+            reach,
+        }
     }
 }
 
@@ -156,6 +174,7 @@ pub(super) struct Core {
     pub(super) health: Health,
     pub(super) breakers: Breakers,
     pub(super) budgets: Budgets,
+    pub(super) measures: Measures,
     pub(super) membership: Membership,
     pub(super) leases: Leases,
     pub(super) sweep: Sweep,

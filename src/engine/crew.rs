@@ -231,10 +231,10 @@ impl Crew {
 
     /// Carries out what operators have ordered.
     pub(super) fn obey(&mut self) {
-        for Order { worker, hired_at, what, by } in self.core.roster.take_orders(&self.pool) {
+        for Order { worker, hired_at, what, by, reason } in self.core.roster.take_orders(&self.pool) {
             let meant = self.workers.iter().find(|(_, w)| w.post.name == worker && w.post.hired_at == hired_at);
             let Some(number) = meant.map(|(number, _)| *number) else { continue };
-            tracing::info!(worker.name = %worker, "Worker {worker} is to {what}, says {by}");
+            tracing::info!(worker.name = %worker, by, reason, "Worker {worker} is to {what}, says {by}");
             if !self.workers[&number].is_leaving {
                 metrics::worker_replaced(self.pool.as_str(), what.name());
             }

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 
 use crate::broker::{BrokerError, Claim, ClaimRequest, Claimed, Release};
 use crate::clock::Timestamp;
-use crate::job::{Counters, Failure, Job, QueueName, Seq, State, TypeName, counter_of, epoch_of};
+use crate::job::{Counters, Failure, Job, QueueName, ReviewReason, Seq, State, TypeName, counter_of, epoch_of};
 use crate::ledger::{Confirm, Confirmed};
 use crate::mutant::mutant;
 use crate::policy::breaker::Pass;
@@ -23,6 +23,7 @@ use super::core::Core;
 use super::gate::{self, Rank};
 use super::leases;
 use super::running::Run;
+use super::settlement::Unrun;
 use super::worker::Assignment;
 
 /// From this counter on a new epoch is due, long before the counter's 32 bits are used up.
@@ -280,18 +281,18 @@ async fn judge(core: &Core, claimant: Claimant) -> Option<Assignment> {
     }
     if let Some(why) = claim.suspect.then(|| poison(&counters, &job.crashed_at, job.spec.max_attempts, now)).flatten() {
         tracing::warn!(job.id = %run.id, "Job {} goes to review: {why}", run.id);
-        core.rest_unrun(&run, &job, counters, State::InReview, Failure::new("poison", why)).await;
+        let unrun = Unrun { state: State::InReview, reason: ReviewReason::Poison, why: Failure::new("poison", why) };
+        core.rest_unrun(&run, &job, counters, unrun).await;
         return None;
     }
     let catalog = core.catalog();
     if let Some((state, why)) = catalog.types.get(&run.job_type).and_then(|known| too_late(known, &job, now)) {
-        core.rest_unrun(&run, &job, counters, state, why).await;
+        core.rest_unrun(&run, &job, counters, Unrun { state, reason: ReviewReason::Late, why }).await;
         return None;
     }
     if !fits_budget(core, &run, &counters, now) {
-        let due_at_ms = Some(core.due_in(postpone_ms(core.chance.share())).millis());
         metrics::deferred(run.queue.as_str(), "budget", 1);
-        core.give_back(&run, Release::Defer { due_at_ms }).await;
+        core.put_off(&run, &job, counters, postpone_ms(core.chance.share())).await;
         return None;
     }
     Some(Assignment { run, job, counters, redelivered: claim.suspect })

@@ -16,6 +16,7 @@ mod figures;
 mod gate;
 mod health;
 mod leases;
+mod measures;
 mod membership;
 mod meter;
 mod payloads;
@@ -27,6 +28,7 @@ mod rebuild;
 mod refusal;
 mod report;
 mod retention;
+mod reviews;
 mod roster;
 mod running;
 mod scaling;
@@ -59,9 +61,10 @@ use crate::broker::Broker;
 use crate::chance::Chance;
 use crate::clock::Clock;
 use crate::host::Host;
-use crate::job::{JobId, JobIds, PoolName, QueueName, Seq};
-use crate::ledger::{JobFilter, Ledger, Scope};
+use crate::job::{JobId, JobIds, PoolName, QueueName, Review, Seq};
+use crate::ledger::{JobFilter, Ledger, ReviewFilter, ReviewOrder, Scope};
 use crate::policy::catalog::Catalog;
+use crate::policy::measures::Measured;
 use crate::policy::shedding::Mode;
 use crate::policy::why::Explanation;
 use crate::service::{Phase, Supervisor, lock};
@@ -72,14 +75,15 @@ use self::core::Core;
 pub use admission::TIMEOUT_MS_MAX;
 pub use core::{EngineParams, Setup};
 pub use health::HealthView;
-pub use refusal::Refusal;
-pub use scaling::{PoolOnNode, PoolView, ProposalView, Scale};
-pub use shedding::{NodeShedding, QueueShedding, RuleShedding, SheddingView};
+pub use refusal::{BadItem, Refusal};
+pub use reviews::{Edits, Reviewer};
+pub use scaling::{Figure, PoolOnNode, PoolView, ProposalView, Scale};
+pub use shedding::{NodeShedding, QueueShedding, RuleShedding, SetByHand, SheddingView};
 pub use stuck::StuckRules;
 pub use submit::Submit;
 pub use views::{
-    BreakerView, Drained, Fate, JobPage, JobView, QueueView, Readiness, StuckJob, StuckKind, StuckQueue, StuckView,
-    Submitted, TypeView,
+    BreakerView, Drained, Fate, JobPage, JobView, QueueView, Readiness, ReviewPage, StuckJob, StuckKind, StuckQueue,
+    StuckView, Submitted, TypeView,
 };
 pub use workers::{Ordered, WorkerOrder, WorkerState, WorkerView};
 
@@ -143,6 +147,7 @@ impl Engine {
             shedding: shedding::Shedding::new(&setup.shedding),
             breakers: breakers::Breakers::new(broker.clone(), &setup),
             budgets: budgets::Budgets::default(),
+            measures: measures::Measures::default(),
             membership: membership::Membership::new(params.node.clone(), clock.now()),
             leases: leases::Leases::default(),
             sweep: sweep::Sweep::default(),
@@ -216,6 +221,7 @@ impl Engine {
         self.service("breakers", breakers::run);
         self.service("shedding", shedding::run);
         self.service("stuck", stuck::run);
+        self.service("measures", measures::run);
     }
 
     fn service<F, R>(&self, name: impl Into<String>, run: F)
@@ -330,8 +336,8 @@ impl Engine {
     }
 
     /// Starts a new life of a job at rest that did not succeed.
-    pub async fn retry(&self, id: &JobId) -> Result<JobView> {
-        control::retry(&self.core, id).await
+    pub async fn retry(&self, id: &JobId, by: &str) -> Result<JobView> {
+        control::retry(&self.core, id, by).await
     }
 
     /// Submits a linked new job with the payload of `id`, or another one.
@@ -342,6 +348,38 @@ impl Engine {
     /// Forgets a job at rest with its id and keys.
     pub async fn delete(&self, id: &JobId) -> Result<()> {
         control::delete(&self.core, id).await
+    }
+
+    /// A page of reviews beyond the number `from`.
+    pub async fn reviews(
+        &self,
+        filter: &ReviewFilter,
+        order: ReviewOrder,
+        from: Option<i64>,
+        limit: u32,
+    ) -> Result<ReviewPage> {
+        reviews::list(&self.core, filter, order, from, limit).await
+    }
+
+    /// The latest review of a job, and the job.
+    pub async fn review(&self, id: &JobId) -> Result<(Review, JobView)> {
+        reviews::show(&self.core, id).await
+    }
+
+    /// The latest reviews of a job, newest first: one for each life that came to review.
+    pub async fn reviews_of(&self, id: &JobId) -> Result<Vec<Review>> {
+        Ok(self.core.ledger.reviews_of(id).await?)
+    }
+
+    /// Takes the proposal of a job in review, with or without edits: the job succeeds, and the jobs that wait for
+    /// this are accepted with it.
+    pub async fn approve(&self, id: &JobId, edits: Edits, reviewer: Reviewer) -> Result<JobView> {
+        reviews::approve(&self.core, id, edits, reviewer).await
+    }
+
+    /// Refuses it: the job fails.
+    pub async fn reject(&self, id: &JobId, reviewer: Reviewer) -> Result<JobView> {
+        reviews::reject(&self.core, id, reviewer).await
     }
 
     /// A job, and why it does not run now.
@@ -391,8 +429,8 @@ impl Engine {
     }
 
     /// Sets who decides about load shedding, on all nodes; durable before it returns.
-    pub async fn set_shedding(&self, mode: Mode, by: &str) -> Result<SheddingView> {
-        shedding::set(&self.core, mode, by).await
+    pub async fn set_shedding(&self, mode: Mode, by: &str, reason: &str) -> Result<SheddingView> {
+        shedding::set(&self.core, mode, by, reason).await
     }
 
     /// The workers of all nodes: this one's as they are, the others' as they last told (5 s ago at most).
@@ -407,8 +445,15 @@ impl Engine {
     }
 
     /// Has a worker drained or replaced, and waits up to `patience` until it has left.
-    pub async fn order_worker(&self, name: &str, what: WorkerOrder, by: &str, patience: Duration) -> Result<Ordered> {
-        workers::order(&self.core, name, what, by, patience).await
+    pub async fn order_worker(
+        &self,
+        name: &str,
+        what: WorkerOrder,
+        by: &str,
+        reason: &str,
+        patience: Duration,
+    ) -> Result<Ordered> {
+        workers::order(&self.core, name, what, by, reason, patience).await
     }
 
     /// How this node is: the runbook's five checks, two of them by its readiness.
@@ -444,13 +489,39 @@ impl Engine {
     }
 
     /// Changes the bounds of a pool on all nodes; durable before it returns.
-    pub async fn scale_pool(&self, name: &str, change: Scale, by: &str) -> Result<()> {
-        scaling::scale(&self.core, name, change, by).await
+    pub async fn scale_pool(&self, name: &str, change: Scale, by: &str, reason: &str) -> Result<()> {
+        scaling::scale(&self.core, name, change, by, reason).await
     }
 
     /// Lifts everything that was set of a pool at run time.
-    pub async fn lift_pool(&self, name: &str, by: &str) -> Result<()> {
-        scaling::lift(&self.core, name, by).await
+    pub async fn lift_pool(&self, name: &str, by: &str, reason: &str) -> Result<()> {
+        scaling::lift(&self.core, name, by, reason).await
+    }
+
+    /// The business measures as they stand, over all nodes.
+    #[must_use]
+    pub fn measured(&self) -> Vec<Measured> {
+        measures::measured(&self.core)
+    }
+
+    /// Sums of them that only this node knows yet; 0 once the ledger has everything that was counted here.
+    #[must_use]
+    pub fn unkept_measures(&self) -> usize {
+        measures::unkept(&self.core)
+    }
+
+    /// Counts the observations of one request, all or none of them; answers how many.
+    pub fn observe(&self, observations: &[serde_json::Value]) -> Result<usize> {
+        measures::observe(&self.core, observations)
+    }
+
+    /// Writes down what was counted and is not in the ledger yet. For the end, once nothing counts any more.
+    pub async fn keep_measures(&self) {
+        match tokio::time::timeout(LEAVE_PATIENCE, measures::keep(&self.core)).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::warn!("The last seconds of the business measures are lost: {error}"),
+            Err(_elapsed) => tracing::warn!("The last seconds of the business measures are lost: no answer in time"),
+        }
     }
 
     /// How ready this node is.

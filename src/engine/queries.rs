@@ -117,7 +117,10 @@ fn matches(filter: &JobFilter, row: &Job) -> bool {
 /// Lays leases over rows. Without the broker the ledger's view stands alone.
 async fn overlay(core: &Core, rows: Vec<Job>) -> Vec<JobView> {
     let mut queues: BTreeMap<&QueueName, Vec<JobId>> = BTreeMap::new();
-    for row in rows.iter().filter(|row| row.rest.is_none()) {
+    // A queue that is not configured here is not in the broker's epoch, and asking for it would close the session.
+    let catalog = core.catalog();
+    let is_known = |row: &&Job| row.rest.is_none() && catalog.queues.contains_key(&row.spec.queue);
+    for row in rows.iter().filter(is_known) {
         queues.entry(&row.spec.queue).or_default().push(row.spec.id.clone());
     }
     let mut entries: HashMap<JobId, EntryView> = HashMap::new();
@@ -168,10 +171,10 @@ pub(super) async fn queues(core: &Core) -> Result<Vec<QueueView>> {
 
 /// What a queue holds, if the broker says so.
 pub(super) async fn depth(core: &Core, queue: &QueueName) -> Option<crate::broker::Depth> {
-    if !core.session.is_open() {
+    let catalog = core.catalog();
+    if !core.session.is_open() || !catalog.queues.contains_key(queue) {
         return None;
     }
-    let catalog = core.catalog();
     let lanes: Vec<TypeName> = catalog.types_of(queue).map(|known| known.name.clone()).collect();
     match core.broker.depth(queue, &lanes).await {
         Ok(depth) => Some(depth),
@@ -213,5 +216,14 @@ pub(super) async fn readiness(core: &Core) -> Readiness {
         }
     };
     let broker = core.session.broker().borrow().clone();
-    Readiness { ledger, broker, mcp_away: breakers::mcp_servers_away(core), stopping: core.is_stopping() }
+    Readiness { ledger, broker, mcp_away: mcp_away(core), stopping: core.is_stopping() }
+}
+
+/// The MCP servers that jobs do not reach: their breaker holds, or they do not answer their ping.
+fn mcp_away(core: &Core) -> Vec<String> {
+    let mut away = breakers::mcp_servers_away(core);
+    away.extend(core.setup.load().reach.away());
+    away.sort_unstable();
+    away.dedup();
+    away
 }

@@ -70,6 +70,10 @@ pub(super) async fn rebuild(core: &Core, epoch: i64, ledger_id: &str, server: &s
         core.session.lacks_from(seq);
     }
     leave_term(core).await?;
+    for (queue, count) in &pushed.unknown {
+        tracing::warn!(queue.name = %queue, count,
+            "Queue {queue} is not configured: {count} live jobs of it wait in the ledger until it is back");
+    }
     let (took, entries) = (started.elapsed(), pushed.added);
     metrics::rebuilt(took.as_secs_f64());
     tracing::info!(
@@ -103,6 +107,8 @@ pub(super) struct Live {
     pub(super) added: u64,
     /// The broker is full: it may lack the entries of lives from here on.
     pub(super) left_from: Option<Seq>,
+    /// Rows of queues that are not configured here, which wait in the ledger.
+    unknown: BTreeMap<QueueName, u64>,
 }
 
 /// Streams live rows after `after` into the broker as suspect entries, until it is full.
@@ -112,9 +118,12 @@ pub(super) async fn push_live(core: &Core, mut after: Seq, holds_term: bool) -> 
         let rows = core.ledger.live_entries(after, PAGE).await?;
         let Some(last) = rows.last() else { return Ok(live) };
         let mut queues: BTreeMap<&QueueName, Vec<Push>> = BTreeMap::new();
-        // Jobs of queues that are not configured here wait in the ledger.
-        for row in rows.iter().filter(|row| catalog.queues.contains_key(&row.queue)) {
-            queues.entry(&row.queue).or_default().push(pusher::suspect(row));
+        for row in &rows {
+            if catalog.queues.contains_key(&row.queue) {
+                queues.entry(&row.queue).or_default().push(pusher::suspect(row));
+            } else {
+                *live.unknown.entry(row.queue.clone()).or_default() += 1;
+            }
         }
         for (queue, entries) in queues {
             for batch in entries.chunks(pusher::BATCH_MAX) {

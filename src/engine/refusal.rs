@@ -1,6 +1,7 @@
 //! Why the engine says no. Nothing that is refused is ever half done.
 
 use crate::broker::BrokerError;
+use crate::job::review::Decision;
 use crate::job::{JobId, QueueName, State};
 use crate::ledger::LedgerError;
 
@@ -26,6 +27,9 @@ pub enum Refusal {
         /// What is wrong and what is allowed.
         reason: String,
     },
+    /// Items of a request that is taken whole or not at all have members that cannot be; at least one.
+    #[error("{}", .0.first().map(ToString::to_string).unwrap_or_default())]
+    BadItems(Vec<BadItem>),
     /// More bytes than allowed.
     #[error("{what} is {bytes} bytes; at most {max} are allowed")]
     TooLarge {
@@ -74,6 +78,15 @@ pub enum Refusal {
         /// What is allowed when.
         allowed: &'static str,
     },
+    /// Somebody has decided on it already.
+    #[error("the review of job {id} was {} by {} at {}{}", .decision.verdict.name(), .decision.by, .decision.at,
+        if .decision.note.is_empty() { String::new() } else { format!(": {}", .decision.note) })]
+    Decided {
+        /// The job.
+        id: JobId,
+        /// Who decided what, when and why.
+        decision: Box<Decision>,
+    },
     /// The ledger did not answer.
     #[error("{reason}{}", if *.unknown { "; whether the job was accepted is unknown, and repeating the submit with this id or key is safe" } else { "" })]
     LedgerUnavailable {
@@ -105,6 +118,18 @@ pub enum Refusal {
     /// The node is about to stop.
     #[error("this node is stopping and accepts no more jobs; ask another one")]
     Stopping,
+}
+
+/// One item of a request that cannot be.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{field}` of item {index} {reason}")]
+pub struct BadItem {
+    /// Which item, counted from 0.
+    pub index: usize,
+    /// Which member.
+    pub field: String,
+    /// What is wrong and what is allowed.
+    pub reason: String,
 }
 
 impl From<LedgerError> for Refusal {

@@ -14,6 +14,7 @@ use crate::service::periodic;
 use crate::telemetry::metrics;
 
 use super::core::Core;
+use super::measures;
 
 /// Between two passes of retention.
 const PERIOD: Duration = Duration::from_secs(30);
@@ -46,6 +47,7 @@ async fn look(core: &Core) {
             Ok(dropped) => {
                 metrics::retention_dropped(dropped.jobs, dropped.keys);
                 if !dropped.more {
+                    measures::drop_outlived(core).await;
                     return tokio::time::sleep(LOOK_PAUSE).await;
                 }
             }

@@ -9,9 +9,12 @@ use bytes::Bytes;
 use crate::broker::Release;
 use crate::clock::Timestamp;
 use crate::handler::{Envelope, Ran};
-use crate::job::{Attempt, Counters, Event, Failure, Fence, Job, NewJob, State, WorkerName, next};
+use crate::job::{
+    Attempt, Counters, Event, Failure, Fence, Job, NewJob, ReviewContent, ReviewReason, State, WorkerName, next,
+};
 use crate::ledger::{Settled, Settlement, Verdict};
 use crate::mutant::mutant;
+use crate::policy::measures::Sample;
 use crate::policy::verdict::{Decision, Ending as Told, decide};
 use crate::telemetry::metrics;
 
@@ -19,6 +22,8 @@ use super::admission;
 use super::breakers;
 use super::committer::Ticket;
 use super::core::Core;
+use super::measures::{self, Says};
+use super::reviews;
 use super::running::{Run, StopReason};
 use super::settler::Ending;
 use super::shedding::Ended;
@@ -47,6 +52,8 @@ pub(super) struct After {
     attempt: Option<String>,
     /// The bytes of its payload.
     payload_bytes: usize,
+    /// What counts once it is recorded.
+    says: Says,
 }
 
 impl Outcome {
@@ -72,7 +79,7 @@ impl After {
     }
 
     /// What the settler does once the ledger has answered.
-    pub(super) fn ending(self, settlement: &Settlement, settled: &Settled) -> Ending {
+    pub(super) fn ending(self, core: &Core, settlement: &Settlement, settled: &Settled) -> Ending {
         let recorded = *settled != Settled::Stale;
         let state = match &settlement.verdict {
             Verdict::Rest { state, .. } => *state,
@@ -87,6 +94,10 @@ impl After {
         if let (true, Some(failure)) = (recorded && state.is_at_rest(), &settlement.error) {
             tracing::info!(job.id = %self.run.id, job.type_ = %self.run.job_type, error.class = %failure.class,
                 "Job {} is {state}: {}", self.run.id, failure.class);
+        }
+        if recorded || mutant!(stale_results_observe) {
+            let late = settlement.error.as_ref().is_some_and(|failure| failure.class == "late");
+            self.says.count(core, &self.run, state, late);
         }
         if !recorded {
             metrics::stale_result(self.run.queue.as_str());
@@ -114,20 +125,23 @@ impl Core {
     }
 
     /// Records that a claimed job comes to rest without a run: poison, or too late.
-    pub(super) async fn rest_unrun(&self, run: &Arc<Run>, job: &Job, counters: Counters, state: State, why: Failure) {
+    pub(super) async fn rest_unrun(&self, run: &Arc<Run>, job: &Job, counters: Counters, unrun: Unrun) {
+        let Unrun { state, reason, why } = unrun;
         let verdict = Verdict::Rest { state, result: None, finished_at: self.clock.now() };
-        let settlement = without_run(run, job, verdict, counters, Some(why));
+        let mut settlement = without_run(run, job, verdict, counters, Some(why));
+        settlement.review = (state == State::InReview).then(|| Box::new(ReviewContent::of(reason)));
         let after = After {
             run: run.clone(),
             release: Release::Done { result: None },
             attempt: None,
             payload_bytes: job.spec.payload.len(),
+            says: Says::of(self, job, Vec::new()),
         };
         self.hand_over(Outcome { settlement, after }).await;
     }
 
     /// Concludes one run.
-    pub(super) async fn conclude(&self, run: &Arc<Run>, job: &Job, facts: &RunFacts, ran: Ran) {
+    pub(super) async fn conclude(&self, run: &Arc<Run>, job: &Job, facts: &RunFacts, mut ran: Ran) {
         run.conclude();
         if run.is_given_away() && !matches!(ran, Ran::Returned { .. }) {
             return tracing::info!(job.id = %run.id, "The former handler of job {} has ended without a result", run.id);
@@ -138,9 +152,10 @@ impl Core {
             metrics::deferred(queue, "breaker", 1);
             tracing::info!(job.id = %run.id, job.type_ = %run.job_type,
                 "Job {} failed on what is known to be down, which costs it no attempt", run.id);
-            return self.put_off(run, job, facts, delay_ms).await;
+            return self.put_off(run, job, facts.counters, delay_ms).await;
         }
         self.note_load(run, job, facts, &ran);
+        let observed = measures::observed(self, run, &mut ran);
         let judged = match (run.stopped(), ran) {
             (Some(StopReason::LeaseLost), Ran::Stopped) => {
                 metrics::lease_lost(queue);
@@ -148,11 +163,11 @@ impl Core {
             }
             (Some(StopReason::Shutdown), Ran::Stopped) => {
                 metrics::deferred(queue, "drain", 1);
-                return self.put_off(run, job, facts, 0).await;
+                return self.put_off(run, job, facts.counters, 0).await;
             }
             (Some(StopReason::Replaced), Ran::Stopped) => {
                 metrics::deferred(queue, "replace", 1);
-                return self.put_off(run, job, facts, 0).await;
+                return self.put_off(run, job, facts.counters, 0).await;
             }
             (Some(StopReason::Memory), Ran::Stopped) => {
                 metrics::crashed(queue, 1);
@@ -164,7 +179,7 @@ impl Core {
                 tracing::info!(job.id = %run.id, retry_after_ms, "Job {} was put off by its target: {reason}", run.id);
                 // "At once" from a target that has just said no would be a loop without an end or a cost.
                 let delay_ms = if retry_after_ms == 0 { RETRY_AFTER_MS_LEAST } else { retry_after_ms };
-                return self.put_off(run, job, facts, delay_ms.min(RETRY_AFTER_MS_MAX)).await;
+                return self.put_off(run, job, facts.counters, delay_ms.min(RETRY_AFTER_MS_MAX)).await;
             }
             (_, Ran::Crashed { message }) => {
                 metrics::crashed(queue, 1);
@@ -175,16 +190,14 @@ impl Core {
                 let words = format!("not done within {} ms", facts.timeout_ms);
                 Judged::failure(Failure::new("timeout", words), 0)
             }
-            (_, Ran::Failed { failure, retry_after_ms, envelope }) => match envelope.review {
-                Some(review) => Judged { told: Told::Review(review.reason), result: None, children: Vec::new() },
-                None => Judged::failure(
-                    failure,
-                    envelope.retry_after_ms.or(retry_after_ms).unwrap_or(0).min(RETRY_AFTER_MS_MAX),
-                ),
-            },
+            // A failure is judged by the policy alone, whatever else the envelope wishes.
+            (_, Ran::Failed { failure, retry_after_ms, envelope }) => Judged::failure(
+                failure,
+                envelope.retry_after_ms.or(retry_after_ms).unwrap_or(0).min(RETRY_AFTER_MS_MAX),
+            ),
             (_, Ran::Returned { result, envelope }) => self.judge(run, result, *envelope),
         };
-        self.record(run, job, facts, judged).await;
+        self.record(run, job, facts, judged, observed).await;
     }
 
     /// What a run says of load.
@@ -207,38 +220,45 @@ impl Core {
         Timestamp(self.broker.now_ms().saturating_add_unsigned(delay_ms))
     }
 
-    /// Records that a run ended without an outcome and is due again after `delay_ms`. The ledger learns of
-    /// it, so that neither the wait nor the deferral is lost with the broker: deliveries that were not
-    /// counted as deferred would one day look like poison.
-    async fn put_off(&self, run: &Arc<Run>, job: &Job, facts: &RunFacts, delay_ms: u64) {
+    /// Records that a run ended without an outcome, or is not to start yet, and is due again after `delay_ms`. The
+    /// ledger learns of it, so that neither the wait nor the deferral is lost with the broker: deliveries that were
+    /// not counted as deferred would one day look like poison.
+    pub(super) async fn put_off(&self, run: &Arc<Run>, job: &Job, counters: Counters, delay_ms: u64) {
         let due_at = self.due_in(delay_ms);
         let due_at_ms = (delay_ms > 0).then_some(due_at.millis());
-        let (attempts, deferrals) = (job.counters.attempts, facts.counters.deferrals + 1);
+        let (attempts, deferrals) = (job.counters.attempts, counters.deferrals + 1);
         let attempts = attempts + u32::from(mutant!(attempt_on_drain));
-        let counters = Counters { attempts, deferrals, ..facts.counters };
+        let counters = Counters { attempts, deferrals, ..counters };
         let settlement = without_run(run, job, Verdict::Retry { due_at }, counters, job.error.clone());
         let after = After {
             run: run.clone(),
             release: Release::Defer { due_at_ms },
             attempt: None,
             payload_bytes: job.spec.payload.len(),
+            says: Says::default(),
         };
         self.hand_over(Outcome { settlement, after }).await;
     }
 
     /// What a reply amounts to, its envelope considered.
     fn judge(&self, run: &Run, result: Bytes, envelope: Envelope) -> Judged {
-        if let Some(review) = envelope.review {
-            return Judged { told: Told::Review(review.reason), result: Some(result), children: Vec::new() };
+        if let Some(mut review) = envelope.review {
+            let reason = std::mem::take(&mut review.reason);
+            return match reviews::content(self, &run.id, result.len(), review) {
+                Ok(content) => {
+                    Judged { result: Some(result), review: Some(content), ..Judged::told(Told::Review(reason)) }
+                }
+                Err(failure) => Judged::failure(failure, 0),
+            };
         }
-        match admission::children(self, &run.id, &envelope.enqueue) {
-            Ok(children) => Judged { told: Told::Success, result: Some(result), children },
+        match admission::children(self, &run.id, "enqueue", &envelope.enqueue) {
+            Ok(children) => Judged { result: Some(result), children, ..Judged::told(Told::Success) },
             Err(failure) => Judged::failure(failure, 0),
         }
     }
 
     /// Decides by the type's policy and hands the outcome over.
-    async fn record(&self, run: &Arc<Run>, job: &Job, facts: &RunFacts, judged: Judged) {
+    async fn record(&self, run: &Arc<Run>, job: &Job, facts: &RunFacts, judged: Judged, observed: Vec<Sample>) {
         let setup = self.setup.load_full();
         let now = facts.finished_at;
         let attempts = job.counters.attempts + 1;
@@ -292,10 +312,17 @@ impl Core {
             error,
             keyed: run.keyed,
             children: judged.children,
+            review: judged.review.map(Box::new),
         };
         self.hand_over(Outcome {
             settlement,
-            after: After { run: run.clone(), release, attempt: Some(class), payload_bytes: job.spec.payload.len() },
+            after: After {
+                run: run.clone(),
+                release,
+                attempt: Some(class),
+                payload_bytes: job.spec.payload.len(),
+                says: Says::of(self, job, observed),
+            },
         })
         .await;
     }
@@ -313,6 +340,7 @@ fn without_run(run: &Run, job: &Job, verdict: Verdict, counters: Counters, error
         error,
         keyed: run.keyed,
         children: Vec::new(),
+        review: None,
     }
 }
 
@@ -326,16 +354,31 @@ impl After {
     }
 }
 
+/// Why a claimed job comes to rest without a run.
+pub(super) struct Unrun {
+    /// Where it comes to rest.
+    pub(super) state: State,
+    /// Why a person should look, if one should.
+    pub(super) reason: ReviewReason,
+    /// In words.
+    pub(super) why: Failure,
+}
+
 /// What a run came to, before the policy is asked.
 struct Judged {
     told: Told,
     result: Option<Bytes>,
     children: Vec<NewJob>,
+    review: Option<ReviewContent>,
 }
 
 impl Judged {
+    fn told(told: Told) -> Self {
+        Self { told, result: None, children: Vec::new(), review: None }
+    }
+
     fn failure(failure: Failure, floor_ms: u64) -> Self {
-        Self { told: Told::Failure(failure, floor_ms), result: None, children: Vec::new() }
+        Self::told(Told::Failure(failure, floor_ms))
     }
 }
 

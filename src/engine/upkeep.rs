@@ -13,7 +13,7 @@ use crate::service::periodic;
 use crate::telemetry::metrics::{self, QueueFigures};
 
 use super::core::Core;
-use super::{control, pusher, queries};
+use super::{control, pusher, queries, reviews};
 
 /// Between two looks for late jobs.
 const LATE_PERIOD: Duration = Duration::from_secs(1);
@@ -84,6 +84,9 @@ async fn sample(core: &Core) {
     }
     core.breakers.publish_held(&lanes, core.membership.living().len());
     core.figures.publish(&catalog, core.clock.now());
+    if let Err(error) = reviews::publish(core, core.clock.now()).await {
+        tracing::debug!("Open reviews were not counted: {error}");
+    }
     match core.ledger.sizes().await {
         Ok(sizes) => metrics::ledger_size(sizes.live, sizes.finished, sizes.bytes),
         Err(error) if error.is_transient() => core.session.ledger_failed(&error),

@@ -2,7 +2,7 @@
 
 use crate::broker::{Depth, LeaseView};
 use crate::clock::Timestamp;
-use crate::job::{Counters, Fence, Job, JobId, QueueName, Seq, State, TypeName};
+use crate::job::{Counters, Fence, Job, JobId, QueueName, Review, Seq, State, TypeName};
 use crate::ledger::Pause;
 use crate::policy::breaker::Record;
 use crate::policy::catalog::{JobType, Queue};
@@ -52,6 +52,15 @@ pub struct JobPage {
     pub jobs: Vec<JobView>,
     /// Where the next page starts, if there is one.
     pub next: Option<Seq>,
+}
+
+/// A page of reviews.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ReviewPage {
+    /// The reviews.
+    pub reviews: Vec<Review>,
+    /// Where the next page starts, if there may be one.
+    pub next: Option<i64>,
 }
 
 /// A queue as the API shows it.
@@ -167,7 +176,7 @@ pub struct Readiness {
     pub ledger: Result<(), String>,
     /// Whether the broker is open for claims, or why not.
     pub broker: Result<(), String>,
-    /// The MCP servers whose breakers are open. They hold up their own jobs only.
+    /// The MCP servers whose breakers are open or that do not answer. They hold up their own jobs only.
     pub mcp_away: Vec<String>,
     /// Whether the node is on its way out.
     pub stopping: bool,

@@ -17,6 +17,7 @@ use super::{Refusal, gate, queries};
 /// What is the same for all jobs of one queue.
 pub(super) struct Scene {
     queue: QueueName,
+    is_known: bool,
     now: Timestamp,
     node: Option<NodeHindrance>,
     pauses: Vec<Pause>,
@@ -57,6 +58,7 @@ pub(super) async fn scene(core: &Core, queue: &QueueName) -> Result<Scene, Refus
     let rate = core.figures.queue_rate(queue, core.clock.now());
     Ok(Scene {
         queue: queue.clone(),
+        is_known: core.catalog().queues.contains_key(queue),
         now: Timestamp(core.broker.now_ms()),
         node,
         lanes: lanes(core, queue, depth.as_ref(), &pauses),
@@ -102,7 +104,7 @@ fn pause_of(pauses: &[Pause], scope: &Scope) -> Option<Paused> {
 pub(super) async fn explain(core: &Core, scene: &Scene, job: &Job) -> Result<Explanation, Refusal> {
     let name = &job.spec.job_type;
     let turn = why::turn(&scene.lanes, name, scene.crew.idle);
-    let entry = if job.rest.is_some() || scene.node.is_some() {
+    let entry = if job.rest.is_some() || scene.node.is_some() || !scene.is_known {
         None
     } else {
         core.broker.place(&scene.queue, &job.spec.id, &turn.rivals).await?.filter(|entry| entry.entry.seq == job.seq)
@@ -120,6 +122,7 @@ pub(super) async fn explain(core: &Core, scene: &Scene, job: &Job) -> Result<Exp
         ahead: entry.as_ref().and_then(|entry| entry.ahead).unwrap_or(0),
         place: place(scene, job, entry.as_ref()),
         node: scene.node.clone(),
+        is_queue_known: scene.is_known,
         queue_pause: pause_of(&scene.pauses, &Scope::Queue(scene.queue.clone())),
         type_pause: pause_of(&scene.pauses, &Scope::Type(name.clone())),
         lane: hindrances,

@@ -27,7 +27,7 @@ const KIND: &str = "worker";
 const ORDER_TTL_MS: i64 = 60_000;
 /// How long a crew of this node may take to obey.
 const LOCAL_PATIENCE: Duration = Duration::from_secs(5);
-/// How long another node may take: it reads its orders about once a second.
+/// How long another node may take if nobody says for how long to wait: it reads its orders about once a second.
 const REMOTE_PATIENCE: Duration = Duration::from_secs(10);
 /// Between two looks at what other nodes tell.
 const LOOK_PERIOD: Duration = Duration::from_millis(250);
@@ -54,6 +54,8 @@ pub(super) struct Order {
     pub(super) hired_at: Timestamp,
     pub(super) what: WorkerOrder,
     pub(super) by: String,
+    /// Why; may be empty.
+    pub(super) reason: String,
 }
 
 /// What a worker does.
@@ -107,6 +109,8 @@ pub struct Ordered {
     pub obeyed: bool,
     /// Whether it has left.
     pub left: bool,
+    /// When its node was last heard of; `None` for the node that answers.
+    pub heard_at: Option<Timestamp>,
 }
 
 /// An order to another node, as its setting has it.
@@ -114,6 +118,7 @@ pub struct Ordered {
 struct Letter {
     action: WorkerOrder,
     hired_ms: i64,
+    reason: String,
 }
 
 impl WorkerOrder {
@@ -241,27 +246,29 @@ pub(super) async fn order(
     asked: &str,
     what: WorkerOrder,
     by: &str,
+    reason: &str,
     patience: Duration,
 ) -> Result<Ordered, Refusal> {
     let worker = find(core, asked)?;
-    let end = Instant::now() + patience;
     if worker.node != core.params.node_name {
-        return order_elsewhere(core, worker, what, by, end).await;
+        return order_elsewhere(core, worker, what, (by, reason), patience).await;
     }
+    let end = Instant::now() + patience;
     let Some(post) = core.roster.posts().into_iter().find(|post| view(core, post).is(&worker)) else {
-        return Ok(Ordered { worker, obeyed: true, left: true });
+        return Ok(Ordered { worker, obeyed: true, left: true, heard_at: None });
     };
-    let obeyed = order_here(core, &post, what, by).await;
+    let obeyed = order_here(core, &post, what, by, reason).await;
     let worker = view(core, &post);
     let left = wait_here(core, &post, end).await;
-    Ok(Ordered { worker, obeyed, left })
+    Ok(Ordered { worker, obeyed, left, heard_at: None })
 }
 
 /// Tells a crew of this node; true once it has taken the order.
-async fn order_here(core: &Core, post: &Arc<Post>, what: WorkerOrder, by: &str) -> bool {
+async fn order_here(core: &Core, post: &Arc<Post>, what: WorkerOrder, by: &str, reason: &str) -> bool {
     let mut changes = core.roster.changes();
-    let (worker, hired_at, by) = (post.name.clone(), post.hired_at, by.to_owned());
-    if !core.roster.order(&post.pool, Order { worker, hired_at, what, by }) {
+    let (by, reason) = (by.to_owned(), reason.to_owned());
+    let order = Order { worker: post.name.clone(), hired_at: post.hired_at, what, by, reason };
+    if !core.roster.order(&post.pool, order) {
         return false;
     }
     let taken = async {
@@ -287,16 +294,19 @@ async fn wait_here(core: &Core, post: &Arc<Post>, end: Instant) -> bool {
     timeout_at(end, gone).await.is_ok()
 }
 
-/// Writes to another node, and waits until it has obeyed and, until `end`, until the worker has left.
+/// Writes to another node, and waits for up to `patience` until it has obeyed and the worker has left, or until the
+/// node counts as gone, its workers with it. Without patience it only waits for a sign that the node obeys.
 async fn order_elsewhere(
     core: &Core,
     worker: WorkerView,
     what: WorkerOrder,
-    by: &str,
-    end: Instant,
+    (by, reason): (&str, &str),
+    patience: Duration,
 ) -> Result<Ordered, Refusal> {
+    let end = Instant::now() + patience;
+    let no_later = |at: Instant| if patience.is_zero() { at } else { at.min(end) };
     let now = core.clock.now();
-    let letter = Letter { action: what, hired_ms: worker.hired_ms };
+    let letter = Letter { action: what, hired_ms: worker.hired_ms, reason: reason.to_owned() };
     let setting = Setting {
         kind: KIND.to_owned(),
         name: worker.full_name(),
@@ -308,11 +318,21 @@ async fn order_elsewhere(
     settings::set(core, &setting).await?;
     let pending = || core.settings.get(KIND, &setting.name, core.clock.now()).is_some_and(|other| other == setting);
     let present = || everywhere(core).into_iter().find(|other| other.is(&worker));
-    let obeyed = until(core, Instant::now() + REMOTE_PATIENCE, || !pending()).await;
+    let is_gone = || present().is_none();
+    until(core, no_later(Instant::now() + REMOTE_PATIENCE), || !pending() || is_gone()).await;
+    let obeyed = !pending();
     // Its own words, as soon as its next heartbeat has them.
-    until(core, Instant::now() + SPEAK_PERIOD, || present().is_none_or(|now| now.state == WorkerState::Draining)).await;
-    let left = obeyed && until(core, end, || present().is_none()).await;
-    Ok(Ordered { worker: present().unwrap_or(worker), obeyed, left })
+    let words_by = no_later(Instant::now() + SPEAK_PERIOD);
+    until(core, words_by, || present().is_none_or(|now| now.state == WorkerState::Draining)).await;
+    let left = until(core, end, is_gone).await;
+    let worker = present().unwrap_or(worker);
+    let obeyed = obeyed || worker.state == WorkerState::Draining;
+    Ok(Ordered { heard_at: heard_at(core, &worker.node), worker, obeyed, left })
+}
+
+/// When the node of that name was last heard of.
+fn heard_at(core: &Core, name: &str) -> Option<Timestamp> {
+    core.membership.others().iter().filter(|node| node.name == name).map(|node| node.heartbeat_at).max()
 }
 
 /// Looks again and again, with fresh words of the other nodes, until `fact` or until `end`.
@@ -357,9 +377,13 @@ async fn obey_letters(core: &Core) {
             post.name.as_str() == name && post.hired_at.millis() == letter.hired_ms
         };
         let posts = core.roster.posts();
-        let meant = letter.and_then(|letter| Some((posts.iter().find(|post| is_meant(post, &letter))?, letter.action)));
+        let meant = letter.and_then(|letter| Some((posts.iter().find(|post| is_meant(post, &letter))?, letter)));
         match meant {
-            Some((post, what)) if !order_here(core, post, what, &setting.by).await => continue,
+            Some((post, Letter { action, reason, .. }))
+                if !order_here(core, post, action, &setting.by, &reason).await =>
+            {
+                continue;
+            }
             Some(_) => {}
             None => tracing::info!(worker.name = name, "The order of {} for worker {name} comes too late", setting.by),
         }

@@ -6,35 +6,24 @@
 //! checks `GANGER_FENCE` refuses the orphan.
 
 use std::collections::BTreeMap;
-use std::ffi::{OsStr, OsString};
-use std::os::unix::process::ExitStatusExt as _;
+use std::ffi::OsString;
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use futures_util::FutureExt as _;
-use nix::sys::signal::{Signal, killpg};
-use nix::unistd::Pid;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::process::{Child, ChildStdin, Command};
-use tokio::time::{Instant, sleep, timeout, timeout_at};
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-use crate::job::{ERROR_MESSAGE_BYTES_MAX, Failure};
+use crate::job::Failure;
 
+use super::child::{EOF_GRACE, Group, Tail, ending, private_variables};
 use super::{Handler, Invocation, Ran};
 
-/// How long output may still come after the child itself is gone. What it wrote is in the pipe
-/// already; only a grandchild that kept the pipe would make us wait.
-const EOF_GRACE: Duration = Duration::from_millis(250);
-/// How often a group that was told to stop is looked at for survivors of its leader.
-const SURVIVORS_LOOK: Duration = Duration::from_millis(20);
 /// BSD's `EX_TEMPFAIL`.
 const EXIT_TEMPORARY_FAILURE: i32 = 75;
-/// Variables that are the daemon's own: its configuration (secrets among it) and its service manager.
-const PRIVATE_VARIABLES: [&str; 6] =
-    ["NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID", "LISTEN_FDS", "LISTEN_PID", "CREDENTIALS_DIRECTORY"];
-
 /// What a command handler is made from.
 #[derive(Debug, Clone)]
 pub struct CommandParams {
@@ -58,13 +47,6 @@ pub struct CommandHandler {
     hidden: Vec<OsString>,
 }
 
-/// A process group that is killed when this is dropped.
-///
-/// Its id cannot be another group's as long as one of its processes lives. Once all are gone the id is
-/// free, so the guard never outlives the child by more than [`EOF_GRACE`].
-#[derive(Debug)]
-struct Group(Pid);
-
 /// The child wrote more than counts.
 #[derive(Debug)]
 struct TooLarge;
@@ -82,8 +64,7 @@ impl CommandHandler {
     /// A handler that runs this command.
     #[must_use]
     pub fn new(params: CommandParams) -> Self {
-        let hidden = std::env::vars_os().map(|(name, _)| name).filter(|name| is_private(name)).collect();
-        Self { params, hidden }
+        Self { params, hidden: private_variables() }
     }
 
     fn spawn(&self, invocation: &Invocation) -> std::io::Result<Child> {
@@ -112,9 +93,7 @@ impl CommandHandler {
 
     fn judge(&self, status: ExitStatus, output: &[u8], errors: &Tail) -> Ran {
         let Some(code) = status.code() else {
-            let signal = status.signal().unwrap_or_default();
-            let name = Signal::try_from(signal).map_or("an unknown signal", Signal::as_str);
-            let message = format!("`{}` was killed by {name} ({signal}) {}", self.params.program, errors.text());
+            let message = format!("`{}` {} {}", self.params.program, ending(status), errors.text());
             return Ran::Crashed { message: message.trim_end().to_owned() };
         };
         let class = match (code, self.params.exit_classes.get(&code)) {
@@ -145,7 +124,7 @@ impl Handler for CommandHandler {
         let Some(group) = Group::of(&child) else {
             return Ran::failed("spawn_failed", format!("`{}` was gone at once", self.params.program));
         };
-        let noted = invocation.footprint.note(group.0.as_raw());
+        let noted = invocation.footprint.note(group.id());
         let (stdin, stdout, stderr) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
         let (mut output, mut errors) = (Vec::new(), Tail::default());
         let ended = {
@@ -180,11 +159,6 @@ impl Handler for CommandHandler {
             Ended::Exited(Err(error)) => Ran::Crashed { message: format!("the child's end was not seen: {error}") },
         }
     }
-}
-
-/// Whether a variable is the daemon's own business.
-fn is_private(name: &OsStr) -> bool {
-    name.to_str().is_some_and(|name| name.starts_with("GANGER__") || PRIVATE_VARIABLES.contains(&name))
 }
 
 /// Waits for the child's end, its output too large, or the word to stop, whichever comes first.
@@ -241,81 +215,8 @@ async fn collect(pipe: Option<impl AsyncRead + Unpin>, into: &mut Vec<u8>, most:
 /// Reads until the end and keeps the last of it.
 async fn follow(pipe: Option<impl AsyncRead + Unpin>, tail: &mut Tail) -> Result<(), TooLarge> {
     let Some(mut pipe) = pipe else { return Ok(()) };
-    while pipe.read_buf(&mut tail.0).await.unwrap_or(0) > 0 {
+    while pipe.read_buf(tail.buffer()).await.unwrap_or(0) > 0 {
         tail.shorten();
     }
     Ok(())
-}
-
-// === impl Group ===
-
-impl Group {
-    fn of(child: &Child) -> Option<Self> {
-        child.id().and_then(|id| i32::try_from(id).ok()).map(|id| Self(Pid::from_raw(id)))
-    }
-
-    /// SIGTERM, then the grace. SIGKILL follows when the guard is dropped.
-    async fn stop(&self, child: &mut Child, grace: Duration) {
-        let end = Instant::now() + grace;
-        // It may be gone already: then nothing needs to be told.
-        killpg(self.0, Signal::SIGTERM).unwrap_or_default();
-        let leader_left = timeout_at(end, child.wait()).await.is_ok();
-        // A shell leaves at once, while what it had started may still be cleaning up.
-        while leader_left && Instant::now() < end && killpg(self.0, None).is_ok() {
-            sleep(SURVIVORS_LOOK).await;
-        }
-    }
-}
-
-impl Drop for Group {
-    fn drop(&mut self) {
-        // No such group is what we want to hear.
-        killpg(self.0, Signal::SIGKILL).unwrap_or_default();
-    }
-}
-
-/// The last of what a child said on stderr.
-#[derive(Debug, Default)]
-struct Tail(Vec<u8>);
-
-impl Tail {
-    /// Shortened only at twice the size that counts, so that long talk is not moved for every read.
-    fn shorten(&mut self) {
-        if self.0.len() >= 2 * ERROR_MESSAGE_BYTES_MAX {
-            self.0.drain(..self.0.len() - ERROR_MESSAGE_BYTES_MAX);
-        }
-    }
-
-    /// At most [`ERROR_MESSAGE_BYTES_MAX`] bytes, from a character's edge on. No store takes a NUL.
-    fn text(&self) -> String {
-        let text = String::from_utf8_lossy(&self.0).replace('\0', "\u{fffd}");
-        let text = text.trim();
-        let from = text.len().saturating_sub(ERROR_MESSAGE_BYTES_MAX);
-        text[text.ceil_char_boundary(from)..].to_owned()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn children_do_not_inherit_the_daemons_secrets() {
-        let private = |name: &str| is_private(OsStr::new(name));
-        assert!(private("GANGER__REDIS__URL") && private("NOTIFY_SOCKET"));
-        assert!(!private("GANGER_SERVER") && !private("PATH"));
-    }
-
-    #[test]
-    fn the_tail_is_the_last_of_it_from_a_character_on() {
-        let mut tail = Tail::default();
-        for _ in 0..5_000 {
-            tail.0.extend_from_slice("ä\0".as_bytes());
-            tail.shorten();
-        }
-        tail.0.extend_from_slice(b"the end\n");
-        let text = tail.text();
-        assert!(text.len() <= ERROR_MESSAGE_BYTES_MAX && text.len() > ERROR_MESSAGE_BYTES_MAX - 8);
-        assert!(text.ends_with("the end") && !text.contains('\0'));
-    }
 }

@@ -50,13 +50,22 @@ pub struct ErrorMember {
 pub struct ReviewMember {
     /// Why a person should look.
     pub reason: String,
+    /// What would be done; a person may change it.
+    #[serde(default)]
+    pub proposal: Option<Value>,
+    /// What the proposal rests on.
+    #[serde(default)]
+    pub evidence: Option<Value>,
+    /// Jobs to accept once a person has approved, as submits.
+    #[serde(default)]
+    pub on_approve: Vec<Value>,
 }
 
 /// A measure that a handler reports; its members are checked where it is counted.
 pub type Observation = Value;
 
 /// A reply taken apart.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Default)]
 pub struct Reply {
     /// JSON text without the envelope.
     pub result: Bytes,
@@ -90,10 +99,18 @@ fn read_reply_member(output: &[u8], member: &str) -> Result<Reply, Failure> {
     };
     let envelope = match value.as_object_mut().and_then(|members| members.remove(member)) {
         None => return Ok(Reply { result: Bytes::copy_from_slice(text), envelope: Envelope::default() }),
-        Some(reserved) => serde_json::from_value(reserved)
-            .map_err(|error| Failure::new("bad_envelope", format!("the reply's member `{member}`: {error}")))?,
+        Some(reserved) => read_member(reserved, member)?,
     };
     Ok(Reply { result: value.to_string().into(), envelope })
+}
+
+/// Reads the reserved member itself; `place` is where it stood.
+///
+/// # Errors
+/// As [`read_reply`].
+pub fn read_member(reserved: Value, place: &str) -> Result<Envelope, Failure> {
+    serde_json::from_value(reserved)
+        .map_err(|error| Failure::new("bad_envelope", format!("the reply's member `{place}`: {error}")))
 }
 
 #[cfg(test)]
@@ -113,6 +130,19 @@ mod tests {
         assert_eq!(reply.result, &b"{\"a\":1}"[..]);
         assert_eq!(reply.envelope.error.unwrap().class, "x");
         assert_eq!(reply.envelope.retry_after_ms, Some(5));
+    }
+
+    #[test]
+    fn a_wish_for_a_review_needs_a_reason_and_may_say_more() {
+        let review = |text: &str| read_reply(text.as_bytes()).map(|reply| reply.envelope.review.unwrap());
+        let bare = review(r#"{"ganger":{"review":{"reason":"odd"}}}"#).unwrap();
+        assert_eq!((bare.proposal, bare.evidence, bare.on_approve.len()), (None, None, 0));
+        let full = review(
+            r##"{"ganger":{"review":{"reason":"odd","proposal":"#a","evidence":{"confidence":0.4},
+                "on_approve":[{"type":"warm_cache"}]}}}"##,
+        );
+        assert_eq!(full.unwrap().on_approve.len(), 1);
+        assert!(review(r#"{"ganger":{"review":{"proposal":"a"}}}"#).unwrap_err().message.contains("reason"));
     }
 
     #[test]

@@ -2,7 +2,6 @@
 //!
 //! The deadline arrives as the invocation's `stop`, so nothing here keeps time but the connecting.
 
-use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,16 +11,15 @@ use bytes::Bytes;
 use hmac::Mac as _;
 use reqwest::header::{CONTENT_TYPE, HeaderMap, RETRY_AFTER};
 use reqwest::{Client, Response, StatusCode};
-use serde::Serialize;
 
 use crate::clock::{Clock, SystemClock, Timestamp};
-use crate::job::{Failure, Labels};
+use crate::job::Failure;
 use crate::policy::catalog::Secret;
 
+use super::facts::{Facts, new_traceparent};
+use super::status::{Chain, class_of, retry_after_ms};
 use super::{Handler, Invocation, Ran};
 
-/// The longest pause that a target can ask for, in milliseconds: a day. Longer is a mistaken header.
-const RETRY_AFTER_MS_MAX: u64 = 24 * 3600 * 1000;
 /// How much of an error's body goes into the message, in bytes: enough to know it again.
 const EXCERPT_BYTES_MAX: usize = 1_024;
 /// What we call ourselves.
@@ -43,20 +41,6 @@ pub struct HttpParams {
 pub struct HttpHandler {
     params: HttpParams,
     clock: Arc<dyn Clock>,
-}
-
-/// The facts of a job, as they are posted.
-#[derive(Serialize)]
-struct Facts<'a> {
-    id: &'a str,
-    #[serde(rename = "type")]
-    job_type: &'a str,
-    queue: &'a str,
-    priority: u8,
-    attempt: u32,
-    fence: i64,
-    labels: &'a Labels,
-    deadline: String,
 }
 
 /// A body, as far as it was read.
@@ -109,7 +93,7 @@ impl HttpHandler {
             .header("Ganger-Attempt", invocation.attempt)
             .header("Ganger-Fence", invocation.fence)
             .header("Idempotency-Key", id)
-            .header("traceparent", traceparent(rand::random(), rand::random()));
+            .header("traceparent", new_traceparent());
         if let Some(secret) = &self.params.secret {
             let at = self.clock.now().millis() / 1_000;
             request = request
@@ -125,7 +109,7 @@ impl HttpHandler {
 
     async fn answer(&self, response: Response, most: usize) -> Ran {
         let status = response.status();
-        let retry_after_ms = retry_after_ms(response.headers(), self.clock.now());
+        let retry_after_ms = retry_after(response.headers(), self.clock.now());
         let body = match read(response, most).await {
             Ok(body) => body,
             Err(error) => return unanswered(error),
@@ -136,7 +120,7 @@ impl HttpHandler {
             }
             return Ran::replied(&body.bytes, None, retry_after_ms);
         }
-        let failure = Failure::new(class_of(status), refusal(status, &body.bytes));
+        let failure = Failure::new(class_of(status.as_u16()), refusal(status, &body.bytes));
         // Only JSON can hold an envelope; a page of HTML is of no use as a result.
         let reply: &[u8] = if body.is_whole { &body.bytes } else { b"" };
         let ran = Ran::replied(reply, Some(failure), retry_after_ms);
@@ -164,23 +148,9 @@ impl Handler for HttpHandler {
 
 /// The facts and the payload, which is JSON already and is not read again.
 fn body(invocation: &Invocation) -> serde_json::Result<Bytes> {
-    let facts = serde_json::to_vec(&Facts {
-        id: invocation.id.as_str(),
-        job_type: invocation.job_type.as_str(),
-        queue: invocation.queue.as_str(),
-        priority: invocation.priority.number(),
-        attempt: invocation.attempt,
-        fence: invocation.fence,
-        labels: &invocation.labels,
-        deadline: invocation.deadline.to_string(),
-    })?;
+    let facts = serde_json::to_vec(&Facts::of(invocation))?;
     let payload: &[u8] = if invocation.payload.is_empty() { b"null" } else { &invocation.payload };
     Ok([br#"{"job":"#.as_slice(), &facts, br#","payload":"#, payload, b"}"].concat().into())
-}
-
-/// W3C Trace Context, sampled. Its ids must not be zero.
-fn traceparent(trace: u128, span: u64) -> String {
-    format!("00-{:032x}-{:016x}-01", trace.max(1), span.max(1))
 }
 
 /// Standard Webhooks: `v1,` and the base64 of HMAC-SHA256 over `id.timestamp.body`.
@@ -205,34 +175,15 @@ async fn read(mut response: Response, most: usize) -> reqwest::Result<Body> {
     Ok(Body { bytes, is_whole: true })
 }
 
-/// The contract's classes of what is no success.
-fn class_of(status: StatusCode) -> &'static str {
-    match status.as_u16() {
-        408 | 504 => "timeout",
-        429 => "rate_limit",
-        502 | 503 => "temporary_failure",
-        400..=499 => "http_4xx",
-        500.. => "http_5xx",
-        _ => "http_3xx",
-    }
-}
-
 fn refusal(status: StatusCode, body: &[u8]) -> String {
     let excerpt = String::from_utf8_lossy(&body[..body.len().min(EXCERPT_BYTES_MAX)]).replace('\0', "\u{fffd}");
     let excerpt = excerpt.trim();
     if excerpt.is_empty() { format!("HTTP {status}") } else { format!("HTTP {status}: {excerpt}") }
 }
 
-/// `Retry-After` in seconds or as a date.
-fn retry_after_ms(headers: &HeaderMap, now: Timestamp) -> Option<u64> {
-    let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
-    let asked = if let Ok(seconds) = text.parse::<u64>() {
-        seconds.saturating_mul(1_000)
-    } else {
-        let at = chrono::DateTime::parse_from_rfc2822(text).ok()?;
-        u64::try_from(Timestamp(at.timestamp_millis()).since(now)).ok()?
-    };
-    Some(asked.min(RETRY_AFTER_MS_MAX))
+/// `Retry-After`, when it can be read.
+fn retry_after(headers: &HeaderMap, now: Timestamp) -> Option<u64> {
+    retry_after_ms(headers.get(RETRY_AFTER)?.to_str().ok()?, now)
 }
 
 /// No answer came, or it broke off.
@@ -242,58 +193,9 @@ fn unanswered(error: reqwest::Error) -> Ran {
     Ran::failed(class, Chain(&error.without_url()).to_string())
 }
 
-/// An error and all its causes in one line.
-struct Chain<'a>(&'a dyn std::error::Error);
-
-impl fmt::Display for Chain<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", self.0)?;
-        let mut cause = self.0.source();
-        while let Some(inner) = cause {
-            write!(f, ": {inner}")?;
-            cause = inner.source();
-        }
-        Ok(())
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn classes_are_the_contracts() {
-        let expected = [
-            (301, "http_3xx"),
-            (400, "http_4xx"),
-            (404, "http_4xx"),
-            (408, "timeout"),
-            (429, "rate_limit"),
-            (500, "http_5xx"),
-            (502, "temporary_failure"),
-            (503, "temporary_failure"),
-            (504, "timeout"),
-            (599, "http_5xx"),
-        ];
-        for (status, class) in expected {
-            assert_eq!(class_of(StatusCode::from_u16(status).unwrap()), class, "{status}");
-        }
-    }
-
-    #[test]
-    fn retry_after_is_seconds_or_a_date() {
-        let read = |text: &str| {
-            let headers = HeaderMap::from_iter([(RETRY_AFTER, text.parse().unwrap())]);
-            retry_after_ms(&headers, Timestamp::parse("1994-11-06T08:49:30Z").unwrap())
-        };
-        assert_eq!(read("2"), Some(2_000));
-        assert_eq!(read("Sun, 06 Nov 1994 08:49:37 GMT"), Some(7_000));
-        assert_eq!(read("Sun, 06 Nov 1994 08:49:00 GMT"), Some(0));
-        assert_eq!(read("99999999999999999999"), None);
-        assert_eq!(read("999999999"), Some(RETRY_AFTER_MS_MAX));
-        assert_eq!(read("soon"), None);
-        assert_eq!(retry_after_ms(&HeaderMap::new(), Timestamp(0)), None);
-    }
 
     /// The example of the Standard Webhooks' reference libraries.
     #[test]
@@ -301,10 +203,5 @@ mod tests {
         let key = base64::engine::general_purpose::STANDARD.decode("MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw").unwrap();
         let signed = signature(&Secret(key), "msg_p5jXN8AQM9LWM0D4loKWxJek", 1_614_265_330, br#"{"test": 2432232314}"#);
         assert_eq!(signed, "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE=");
-    }
-
-    #[test]
-    fn trace_ids_have_their_full_width() {
-        assert_eq!(traceparent(0, 0), "00-00000000000000000000000000000001-0000000000000001-01");
     }
 }

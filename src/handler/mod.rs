@@ -1,10 +1,15 @@
 //! Handlers: what does a job's work. Every kind gets the same facts and gives the same answers.
 
 pub mod builtin;
+mod child;
 pub mod command;
 pub mod envelope;
+pub mod facts;
 pub mod footprint;
 pub mod http;
+pub mod mcp;
+pub mod reach;
+mod status;
 
 use std::sync::Arc;
 
@@ -17,6 +22,7 @@ use crate::job::{Failure, Fence, JobId, Labels, Priority, QueueName, TypeName};
 
 pub use envelope::{Envelope, Observation};
 pub use footprint::Footprint;
+pub use reach::Reach;
 
 /// One run of one job, as its handler sees it.
 #[derive(Debug, Clone)]
@@ -94,7 +100,17 @@ impl Ran {
     /// the envelope beats it. `retry_after_ms` holds where the envelope says nothing else.
     #[must_use]
     pub fn replied(output: &[u8], failure: Option<Failure>, retry_after_ms: Option<u64>) -> Self {
-        let reply = match (envelope::read_reply(output), failure) {
+        Self::settled(envelope::read_reply(output), failure, retry_after_ms)
+    }
+
+    /// The same of a reply that was taken apart already.
+    #[must_use]
+    pub fn settled(
+        reply: Result<envelope::Reply, Failure>,
+        failure: Option<Failure>,
+        retry_after_ms: Option<u64>,
+    ) -> Self {
+        let (envelope::Reply { result, envelope }, failure) = match (reply, failure) {
             (Ok(reply), failure) => (reply, failure),
             (Err(bad), None) => return Self::Failed { failure: bad, retry_after_ms, envelope: Box::default() },
             (Err(bad), Some(failure)) => {
@@ -103,7 +119,6 @@ impl Ran {
                 return Self::Failed { failure, retry_after_ms, envelope: Box::default() };
             }
         };
-        let (envelope::Reply { result, envelope }, failure) = reply;
         let named = envelope.error.as_ref().map(|error| Failure::new(error.class.clone(), error.message.clone()));
         match named.or(failure) {
             None => Self::Returned { result, envelope: Box::new(envelope) },

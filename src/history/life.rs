@@ -40,7 +40,10 @@ fn existence(history: &History, job: &Job) -> Option<Place> {
     let is_this = |call: &&Call| call.fate() == Fate::Accepted && call.accepted_as().is_none_or(|id| id == job.id);
     let accepted = job.calls.iter().map(|&call| &history.calls[call]).find(is_this);
     let ran = || job.runs.first().map(|&run| history.runs[run].place);
-    let enqueued = || history.parent_of(job).map(|run| history.runs[run].place);
+    let enqueued = || {
+        let parent = history.parent_of(job).or_else(|| history.approved_parent_of(job));
+        parent.map(|run| history.runs[run].place)
+    };
     accepted.map(|call| call.place).or_else(ran).or_else(enqueued)
 }
 

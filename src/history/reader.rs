@@ -354,6 +354,32 @@ impl History {
         let won = |run: &RunSeen| run.outcome() == Some(Outcome::Succeeded) && recorded(run);
         job.parents.iter().copied().find(|&run| won(&self.runs[run]))
     }
+
+    /// The run that asked for a review whose approval has enqueued a job, without any doubt: of several such runs
+    /// of one parent nobody can tell which of them was approved.
+    pub(super) fn approved_parent_of(&self, job: &Job) -> Option<usize> {
+        let is_only = |run: &RunSeen| {
+            let runs = self.by_id.get(&run.seen.job).map_or(&[][..], |&parent| &self.jobs[parent].runs);
+            let asked = |&&run: &&usize| self.runs[run].outcome() == Some(Outcome::Review);
+            runs.iter().filter(asked).count() == 1
+        };
+        let done = |run: &RunSeen| self.approvals(run).any(|order| order.done().is_some()) && is_only(run);
+        job.parents.iter().copied().find(|&run| done(&self.runs[run]))
+    }
+
+    /// Whether an approval may have enqueued a job.
+    pub(super) fn may_be_approved(&self, job: &Job) -> bool {
+        job.parents.iter().any(|&run| self.approvals(&self.runs[run]).next().is_some())
+    }
+
+    /// The possible approvals of the job whose run asked for a review.
+    fn approvals(&self, run: &RunSeen) -> impl Iterator<Item = &OrderSeen> {
+        let parent = self.by_id.get(&run.seen.job).filter(|_| run.outcome() == Some(Outcome::Review));
+        let orders = parent.map_or(&[][..], |&parent| &self.jobs[parent].orders);
+        let orders = orders.iter().map(|&order| &self.orders[order]);
+        let from = run.at;
+        orders.filter(move |order| order.sent.action == Action::Approve && order.is_possible() && order.at >= from)
+    }
 }
 
 impl TypeFacts {

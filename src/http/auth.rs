@@ -118,7 +118,7 @@ fn needed(method: &Method, path: &str) -> Option<Role> {
     }
     match (method, path) {
         (&Method::GET | &Method::HEAD, _) => Some(Role::Read),
-        (&Method::POST, "/v1/jobs" | "/v1/jobs/batch") => Some(Role::Submit),
+        (&Method::POST, "/v1/jobs" | "/v1/jobs/batch" | "/v1/observations" | "/v1/feedback") => Some(Role::Submit),
         _ => Some(Role::Operate),
     }
 }
@@ -185,6 +185,9 @@ mod tests {
     fn each_kind_of_call_needs_its_role() {
         assert_eq!(needed(&Method::POST, "/v1/jobs"), Some(Role::Submit));
         assert_eq!(needed(&Method::POST, "/v1/jobs/batch"), Some(Role::Submit));
+        assert_eq!(needed(&Method::POST, "/v1/observations"), Some(Role::Submit));
+        assert_eq!(needed(&Method::POST, "/v1/feedback"), Some(Role::Submit));
+        assert_eq!(needed(&Method::GET, "/v1/measures"), Some(Role::Read));
         assert_eq!(needed(&Method::GET, "/v1/jobs"), Some(Role::Read));
         assert_eq!(needed(&Method::DELETE, "/v1/jobs/a"), Some(Role::Operate));
         assert_eq!(needed(&Method::POST, "/v1/queues/plan/pause"), Some(Role::Operate));

@@ -11,7 +11,7 @@ use crate::policy::breaker::{NEVER, Phase, State as BreakerState};
 use super::auth::Caller;
 use super::params::{self, Named};
 use super::problem::Problem;
-use super::queues::{bounded, by};
+use super::queues::{by, reason};
 use super::wire::Time;
 use super::{Api, answer, body};
 
@@ -134,7 +134,7 @@ pub(super) async fn trip(
         return Err(Problem::bad_field("for_s", &format!("is {said}; it takes whole seconds from 1 to {TRIP_S_MAX}")));
     }
     let for_ms = words.for_s.map(|seconds| i64::try_from(seconds).unwrap_or(i64::MAX).saturating_mul(1_000));
-    let (by, reason) = (by(words.by, caller)?, bounded("reason", words.reason.unwrap_or_default())?);
+    let (by, reason) = (by(words.by, caller)?, reason(words.reason)?);
     let engine = api.engine.clone();
     let view = api.whole(async move { engine.trip_breaker(&name, &by, &reason, for_ms).await }).await??;
     Ok(answer::ok(&BreakerBody::of(&view)))
@@ -149,8 +149,27 @@ pub(super) async fn reset(
 ) -> Answer {
     api.engine.breaker(&name).await?;
     let words: ResetWords = body::order(&api.budget, request).await?;
-    let (by, reason) = (by(words.by, caller)?, bounded("reason", words.reason.unwrap_or_default())?);
+    let (by, reason) = (by(words.by, caller)?, reason(words.reason)?);
     let engine = api.engine.clone();
     let view = api.whole(async move { engine.reset_breaker(&name, &by, &reason).await }).await??;
     Ok(answer::ok(&BreakerBody::of(&view)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::submit::object;
+    use super::*;
+
+    #[test]
+    fn a_time_that_is_none_is_told_by_its_name() {
+        for body in [r#"{"for_s":"5m"}"#, r#"{"for_s":-1}"#, r#"{"for_s":1.5}"#, r#"{"for_s":1e30,"by":"ann"}"#] {
+            let problem = object::<TripWords>(body.as_bytes()).unwrap_err();
+            assert_eq!(problem.status.as_u16(), 422, "{body}");
+            assert!(
+                problem.detail.starts_with("`for_s` is a") && problem.detail.contains("seconds"),
+                "{body}: {}",
+                problem.detail
+            );
+        }
+    }
 }

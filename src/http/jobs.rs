@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use axum::extract::{Request, State};
+use axum::extract::{Extension, Request, State};
 use axum::http::{HeaderValue, StatusCode, Uri, header};
 use axum::response::Response;
 use bytes::Bytes;
@@ -12,6 +12,7 @@ use serde_json::value::RawValue;
 use crate::engine::{Fate, JobPage, JobView, Refusal, Submitted};
 use crate::job::JobId;
 
+use super::auth::Caller;
 use super::params::{self, Named};
 use super::problem::Problem;
 use super::wire::JobBody;
@@ -93,7 +94,8 @@ pub(super) async fn show(State(api): State<Api>, Named(id): Named, uri: Uri) -> 
             () = api.stop.cancelled() => api.engine.job(&id).await?,
         }
     };
-    Ok(answer::ok(&JobBody::of(&view)))
+    let reviews = api.engine.reviews_of(&id).await?;
+    Ok(answer::ok(&JobBody::of(&view).with_reviews(&reviews)))
 }
 
 #[derive(Serialize)]
@@ -144,35 +146,50 @@ pub(super) async fn cancel(State(api): State<Api>, Named(id): Named, request: Re
 }
 
 /// `POST /v1/jobs/{id}/retry`
-pub(super) async fn retry(State(api): State<Api>, Named(id): Named, request: Request) -> Answer {
+pub(super) async fn retry(
+    State(api): State<Api>,
+    Extension(Caller(by)): Extension<Caller>,
+    Named(id): Named,
+    request: Request,
+) -> Answer {
     let id = params::job_id(&id)?;
     body::order::<Nothing>(&api.budget, request).await?;
     let engine = api.engine.clone();
-    let view = api.whole(async move { engine.retry(&id).await }).await??;
+    let view = api.whole(async move { engine.retry(&id, &by).await }).await??;
     Ok(answer::ok(&JobBody::of(&view)))
 }
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Replay {
+pub(super) struct Replay {
     /// Another payload; `null` is one too.
     #[serde(default, deserialize_with = "present")]
     payload: Option<Box<RawValue>>,
 }
 
 /// Tells `"payload": null` from no payload.
-fn present<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<Box<RawValue>>, D::Error> {
+pub(super) fn present<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<Box<RawValue>>, D::Error> {
     Box::<RawValue>::deserialize(deserializer).map(Some)
 }
 
 /// `POST /v1/jobs/{id}/replay`
 pub(super) async fn replay(State(api): State<Api>, Named(id): Named, request: Request) -> Answer {
     let id = params::job_id(&id)?;
+    let replay = replay_body(&api, request).await?;
+    replayed(&api, id, replay).await
+}
+
+/// Reads what is to be replayed.
+pub(super) async fn replay_body(api: &Api, request: Request) -> Result<Replay, Problem> {
     let limit = body::Limit {
         bytes_max: api.engine.limits().payload_bytes_max + body::SUBMIT_ROOM_BYTES,
         code: "payload_too_large",
     };
-    let replay: Replay = body::optional_json(&api.budget, request, &limit).await?;
+    body::optional_json(&api.budget, request, &limit).await
+}
+
+/// Replays a job.
+pub(super) async fn replayed(api: &Api, id: JobId, replay: Replay) -> Answer {
     let payload = replay.payload.map(|payload| Bytes::from(Box::<str>::from(payload).into_string()));
     let engine = api.engine.clone();
     let view = api.whole(async move { engine.replay(&id, payload).await }).await??;

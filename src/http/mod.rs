@@ -11,11 +11,13 @@ mod body;
 mod breakers;
 mod guard;
 mod jobs;
+mod measures;
 mod params;
 mod pools;
 mod probes;
 mod problem;
 mod queues;
+mod reviews;
 mod serve;
 mod shedding;
 mod submit;
@@ -108,6 +110,11 @@ pub fn router(state: ApiState) -> Router {
         .route("/v1/jobs/{id}/cancel", post(jobs::cancel))
         .route("/v1/jobs/{id}/retry", post(jobs::retry))
         .route("/v1/jobs/{id}/replay", post(jobs::replay))
+        .route("/v1/reviews", get(reviews::list))
+        .route("/v1/reviews/{id}", get(reviews::show))
+        .route("/v1/reviews/{id}/approve", post(reviews::approve))
+        .route("/v1/reviews/{id}/reject", post(reviews::reject))
+        .route("/v1/reviews/{id}/replay", post(reviews::replay))
         .route("/v1/queues", get(queues::list))
         .route("/v1/queues/{name}", get(queues::show))
         .route("/v1/queues/{name}/pause", post(queues::pause))
@@ -129,6 +136,9 @@ pub fn router(state: ApiState) -> Router {
         .route("/v1/breakers/{name}/reset", post(breakers::reset))
         .route("/v1/pools", get(pools::list))
         .route("/v1/pools/{name}", get(pools::show).put(pools::scale).delete(pools::reset))
+        .route("/v1/measures", get(measures::list))
+        .route("/v1/observations", post(measures::observe))
+        .route("/v1/feedback", post(measures::feedback))
         .route("/livez", get(probes::livez))
         .route("/readyz", get(probes::readyz))
         .route("/health", get(probes::health))

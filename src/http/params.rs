@@ -5,8 +5,9 @@ use std::time::Duration;
 use axum::extract::{FromRequestParts, Path};
 use axum::http::request::Parts;
 
+use crate::job::review::{ReviewReason, Verdict};
 use crate::job::{InvalidName, JobId, QueueName, Seq, State, TypeName};
-use crate::ledger::JobFilter;
+use crate::ledger::{JobFilter, ReviewFilter, ReviewOrder, ReviewStanding};
 
 use super::problem::Problem;
 
@@ -136,6 +137,66 @@ pub(super) fn page(query: Option<&str>) -> Result<PageQuery, Problem> {
     Ok(PageQuery { filter, before, limit: limit.unwrap_or(PAGE_DEFAULT) })
 }
 
+/// A page of reviews that was asked for.
+#[derive(Debug, Default)]
+pub(super) struct ReviewQuery {
+    /// Which reviews.
+    pub(super) filter: ReviewFilter,
+    /// Which end comes first.
+    pub(super) order: ReviewOrder,
+    /// Only beyond this number.
+    pub(super) from: Option<i64>,
+    /// The most reviews.
+    pub(super) limit: u32,
+}
+
+/// Reads the parameters of `GET /v1/reviews`.
+pub(super) fn reviews(query: Option<&str>) -> Result<ReviewQuery, Problem> {
+    let mut filter = ReviewFilter::default();
+    let (mut order, mut from, mut limit, mut decided) = (None, None, None, None);
+    for (name, value) in pairs(query) {
+        let bad = |reason: &str| Problem::bad_field(&name, reason);
+        match name.as_str() {
+            "queue" => once(&name, &mut filter.queue, QueueName::new(&value).map_err(|e| bad(&e.to_string()))?)?,
+            "type" => once(&name, &mut filter.job_type, TypeName::new(&value).map_err(|e| bad(&e.to_string()))?)?,
+            "reason" => once(&name, &mut filter.reason, reason(&value)?)?,
+            "decided" => once(&name, &mut decided, verdict(&value)?)?,
+            "order" => once(&name, &mut order, review_order(&value)?)?,
+            "limit" => once(&name, &mut limit, page_size(&value, PAGE_MAX)?)?,
+            "cursor" => once(&name, &mut from, cursor(&value)?)?,
+            other => return Err(unknown(other, "queue, type, reason, decided, order, limit and cursor")),
+        }
+    }
+    filter.standing = decided.map_or(ReviewStanding::Open, ReviewStanding::Decided);
+    Ok(ReviewQuery { filter, order: order.unwrap_or_default(), from, limit: limit.unwrap_or(PAGE_DEFAULT) })
+}
+
+fn reason(value: &str) -> Result<ReviewReason, Problem> {
+    ReviewReason::from_name(value).ok_or_else(|| {
+        let known = ReviewReason::ALL.map(ReviewReason::name).join(", ");
+        Problem::bad_field("reason", &format!("is {value:?}; known are {known}"))
+    })
+}
+
+/// One verdict, or `any`.
+fn verdict(value: &str) -> Result<Option<Verdict>, Problem> {
+    if value == "any" {
+        return Ok(None);
+    }
+    Verdict::from_name(value).map(Some).ok_or_else(|| {
+        let known = Verdict::ALL.map(Verdict::name).join(", ");
+        Problem::bad_field("decided", &format!("is {value:?}; known are any, {known}"))
+    })
+}
+
+fn review_order(value: &str) -> Result<ReviewOrder, Problem> {
+    match value {
+        "newest" => Ok(ReviewOrder::NewestFirst),
+        "oldest" => Ok(ReviewOrder::OldestFirst),
+        _ => Err(Problem::bad_field("order", &format!("is {value:?}; known are newest and oldest"))),
+    }
+}
+
 fn once<T>(name: &str, slot: &mut Option<T>, value: T) -> Result<(), Problem> {
     if slot.replace(value).is_some() {
         return Err(Problem::bad_field(name, "is given twice"));
@@ -214,6 +275,25 @@ mod tests {
         assert_eq!(page.filter.label, Some(("team".into(), "a b".into())));
         assert_eq!((page.limit, page.before), (7, Some(41)));
         assert_eq!(cursor(&cursor_text(41)).unwrap(), 41);
+    }
+
+    #[test]
+    fn a_page_of_reviews_has_open_ones_unless_it_asks_for_decided_ones() {
+        let open = reviews(None).unwrap();
+        assert_eq!(
+            (open.filter.standing, open.order, open.from),
+            (ReviewStanding::Open, ReviewOrder::NewestFirst, None)
+        );
+        let query = reviews(Some("decided=edited&reason=poison&order=oldest&queue=q&type=t&cursor=s7")).unwrap();
+        assert_eq!(query.filter.standing, ReviewStanding::Decided(Some(Verdict::Edited)));
+        assert_eq!((query.filter.reason, query.order), (Some(ReviewReason::Poison), ReviewOrder::OldestFirst));
+        assert_eq!(query.from, Some(7));
+        assert_eq!(reviews(Some("decided=any")).unwrap().filter.standing, ReviewStanding::Decided(None));
+        for (query, name) in
+            [("decided=no", "decided"), ("reason=x", "reason"), ("order=age", "order"), ("state=failed", "state")]
+        {
+            assert_eq!(field(&reviews(Some(query)).unwrap_err()), name, "{query}");
+        }
     }
 
     #[test]

@@ -7,13 +7,12 @@ use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 
 use crate::clock::Timestamp;
-use crate::engine::{PoolOnNode, PoolView, ProposalView, Refusal, Scale};
-use crate::policy::scaling::Order;
+use crate::engine::{Figure, PoolOnNode, PoolView, ProposalView, Refusal, Scale};
 
 use super::auth::Caller;
 use super::params::{self, Named};
 use super::problem::Problem;
-use super::queues::by;
+use super::queues::{by, reason};
 use super::{Api, answer, body};
 
 /// The longest that a bound may hold before it must be set again or for good, in seconds: 30 days.
@@ -35,6 +34,7 @@ struct ScaleBody {
     floor: Option<Value>,
     ttl_s: Option<Value>,
     by: Option<String>,
+    reason: Option<String>,
 }
 
 /// Tells `null` from a missing member.
@@ -44,8 +44,9 @@ fn said<'de, D: Deserializer<'de>>(input: D) -> Result<Option<Value>, D::Error> 
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Name {
+struct Words {
     by: Option<String>,
+    reason: Option<String>,
 }
 
 #[derive(Serialize)]
@@ -94,6 +95,8 @@ struct OverrideBody {
 struct FigureBody {
     workers: usize,
     until: Option<String>,
+    by: String,
+    reason: String,
 }
 
 #[derive(Debug, Serialize)]
@@ -118,9 +121,10 @@ struct DecisionBody {
 
 impl PoolBody {
     fn of(view: PoolView) -> Self {
-        let PoolView { pool, bounds, overrides, setting, nodes } = view;
-        let figure = |order: Option<Order>| {
-            order.map(|it| FigureBody { workers: it.workers, until: it.until.map(|until| until.to_string()) })
+        let PoolView { pool, bounds, figures, setting, nodes } = view;
+        let figure = |figure: Option<Figure>| -> Option<FigureBody> {
+            let Figure { workers, until_ms, by, reason } = figure?;
+            Some(FigureBody { workers, until: until_ms.map(|until| Timestamp(until).to_string()), by, reason })
         };
         let sum = |count: fn(&PoolOnNode) -> usize| nodes.iter().map(count).sum();
         Self {
@@ -133,9 +137,9 @@ impl PoolBody {
             floor: bounds.floor.map(|_| bounds.low),
             configured: BoundsBody { min: pool.min, max: pool.max },
             overrides: setting.map(|setting| OverrideBody {
-                min: figure(overrides.min),
-                max: figure(overrides.max),
-                floor: figure(overrides.floor),
+                min: figure(figures.min),
+                max: figure(figures.max),
+                floor: figure(figures.floor),
                 by: setting.by,
                 since: setting.since.to_string(),
             }),
@@ -195,9 +199,9 @@ pub(super) async fn scale(
     one(&api, &name)?;
     let said: ScaleBody = body::order(&api.budget, request).await?;
     let change = change(&said)?;
-    let by = by(said.by, caller)?;
+    let (by, reason) = (by(said.by, caller)?, reason(said.reason)?);
     let (engine, pool) = (api.engine.clone(), name.clone());
-    api.whole(async move { engine.scale_pool(&pool, change, &by).await }).await??;
+    api.whole(async move { engine.scale_pool(&pool, change, &by, &reason).await }).await??;
     one(&api, &name)
 }
 
@@ -236,10 +240,10 @@ pub(super) async fn reset(
     request: Request,
 ) -> Answer {
     one(&api, &name)?;
-    let said: Name = body::order(&api.budget, request).await?;
-    let by = by(said.by, caller)?;
+    let said: Words = body::order(&api.budget, request).await?;
+    let (by, reason) = (by(said.by, caller)?, reason(said.reason)?);
     let (engine, pool) = (api.engine.clone(), name.clone());
-    api.whole(async move { engine.lift_pool(&pool, &by).await }).await??;
+    api.whole(async move { engine.lift_pool(&pool, &by, &reason).await }).await??;
     one(&api, &name)
 }
 

@@ -15,6 +15,9 @@ use super::{Api, answer};
 /// A probe that takes longer would be given up by most callers anyway.
 const PROBE_TIME_MAX: Duration = Duration::from_secs(3);
 
+/// Seconds after which asking again makes sense: a node looks at its stores about that often.
+const RETRY_AFTER_S: HeaderValue = HeaderValue::from_static("5");
+
 /// Prometheus' text format.
 const METRICS_TYPE: HeaderValue = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
 
@@ -64,11 +67,17 @@ fn word(part: &Result<(), String>) -> String {
 /// `GET /readyz`: whether this node can accept jobs.
 pub(super) async fn readyz(State(api): State<Api>) -> Response {
     let readiness = readiness(&api).await;
-    answer::json(status(readiness.can_accept()), &ReadyBody::of(&readiness))
+    verdict(readiness.can_accept(), &ReadyBody::of(&readiness))
 }
 
-fn status(good: bool) -> StatusCode {
-    if good { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE }
+/// 200, or 503 with `Retry-After`, which proxies in between look for.
+fn verdict(good: bool, body: &impl Serialize) -> Response {
+    if good {
+        return answer::ok(body);
+    }
+    let mut response = answer::json(StatusCode::SERVICE_UNAVAILABLE, body);
+    response.headers_mut().insert(header::RETRY_AFTER, RETRY_AFTER_S);
+    response
 }
 
 /// The runbook's answer, and what it rests on.
@@ -85,7 +94,7 @@ struct HealthBody<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     success_rate: Option<f64>,
     samples: u64,
-    /// MCP servers whose breakers are open.
+    /// MCP servers whose breakers are open or that do not answer.
     mcp_servers_away: &'a [String],
     ledger: String,
     broker: String,
@@ -136,7 +145,7 @@ impl<'a> HealthBody<'a> {
 /// `GET /health`: the runbook's checks.
 pub(super) async fn health(State(api): State<Api>) -> Response {
     let view = api.engine.health(readiness(&api).await);
-    answer::json(status(view.checks.hold()), &HealthBody::of(&view, api.version))
+    verdict(view.checks.hold(), &HealthBody::of(&view, api.version))
 }
 
 /// `GET /metrics`
@@ -156,9 +165,10 @@ pub(super) async fn front_page(State(api): State<Api>) -> Response {
          GET  /v1/jobs/ID/why  why it does not run now\n\
          GET  /v1/jobs/stuck   what is past its SLA, or stands still\n\
          GET  /v1/types        job types\n\
-         GET  /v1/pools /v1/workers /v1/breakers /v1/shedding\n\
+         GET  /v1/pools /v1/workers /v1/breakers /v1/shedding /v1/reviews\n\
          GET  /v1/workers      workers of all nodes\n\
          GET  /v1/shedding     load shedding\n\
+         GET  /v1/measures     business measures; POST /v1/observations, /v1/feedback\n\
          GET  /health /readyz /livez /metrics\n",
         api.version
     )
@@ -170,6 +180,13 @@ mod tests {
     use super::*;
     use crate::policy::health::{HealthRules, NodeHealth, Tallied};
     use serde_json::json;
+
+    #[test]
+    fn only_what_is_unwell_says_when_to_ask_again() {
+        let (good, bad) = (verdict(true, &"fine"), verdict(false, &"unwell"));
+        assert_eq!((good.status().as_u16(), good.headers().get(header::RETRY_AFTER)), (200, None));
+        assert_eq!((bad.status().as_u16(), bad.headers().get(header::RETRY_AFTER)), (503, Some(&RETRY_AFTER_S)));
+    }
 
     #[test]
     fn a_node_without_its_broker_accepts_and_is_not_healthy() {

@@ -11,7 +11,7 @@ use axum::response::{IntoResponse, Response};
 use serde::ser::{Serialize, SerializeMap, Serializer};
 use serde_json::{Value, json};
 
-use crate::engine::Refusal;
+use crate::engine::{BadItem, Refusal};
 use crate::telemetry::metrics;
 
 /// Where the codes are explained; a code is the last part of its type.
@@ -79,6 +79,18 @@ impl Problem {
             .with("errors", json!([{ "field": field, "detail": reason }]))
     }
 
+    /// Items of a request that is taken whole or not at all have members that cannot be.
+    pub fn bad_items(items: &[BadItem], detail: String) -> Self {
+        let errors: Vec<Value> = items
+            .iter()
+            .map(|BadItem { index, field, reason }| json!({ "index": index, "field": field, "detail": reason }))
+            .collect();
+        let title = "A field has a value that is not allowed";
+        let problem = Self::new(StatusCode::UNPROCESSABLE_ENTITY, "bad_field", title, detail);
+        let first = items.first().map(|item| (item.field.clone(), item.index)).unwrap_or_default();
+        problem.with("field", first.0).with("index", first.1).with("errors", errors)
+    }
+
     /// More bytes than allowed.
     pub fn too_large(code: &'static str, detail: impl Into<String>) -> Self {
         Self::new(StatusCode::PAYLOAD_TOO_LARGE, code, "The request is too large", detail)
@@ -118,6 +130,7 @@ impl From<Refusal> for Problem {
                     .with("job_type", name)
             }
             Refusal::BadField { field, reason } => Self::bad_field(field, &reason),
+            Refusal::BadItems(items) => Self::bad_items(&items, detail),
             Refusal::TooLarge { max, .. } => Self::too_large("payload_too_large", detail).with("bytes_max", max),
             Refusal::Conflict { id, .. } => {
                 let title = "The id or idempotency key belongs to another submit";
@@ -133,6 +146,14 @@ impl From<Refusal> for Problem {
                 Self::new(StatusCode::CONFLICT, "wrong_state", title, detail)
                     .with("id", id.as_str())
                     .with("state", state.name())
+            }
+            Refusal::Decided { id, decision } => {
+                Self::new(StatusCode::CONFLICT, "already_decided", "The review is decided", detail)
+                    .with("id", id.as_str())
+                    .with("decision", decision.verdict.name())
+                    .with("by", decision.by)
+                    .with("at", decision.at.to_string())
+                    .with("note", decision.note)
             }
             Refusal::LedgerUnavailable { unknown, id, .. } => {
                 let mut problem = Self::unavailable("ledger_unavailable", "The ledger is away", detail);
@@ -221,10 +242,28 @@ pub(super) fn from_panic(panic: Box<dyn Any + Send + 'static>) -> Response {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::clock::Timestamp;
+    use crate::job::review::{Decision, Verdict};
     use crate::job::{JobId, QueueName, State};
 
     fn wire(problem: &Problem) -> Value {
         serde_json::to_value(problem).unwrap()
+    }
+
+    fn rejection() -> Decision {
+        let (by, note) = ("ada".to_owned(), "wrong button".to_owned());
+        Decision { verdict: Verdict::Rejected, by, note, at: Timestamp(0), proposal: None }
+    }
+
+    #[test]
+    fn a_second_decision_is_told_who_decided_and_how() {
+        let problem = Problem::from(Refusal::Decided { id: JobId::stored("a"), decision: Box::new(rejection()) });
+        assert_eq!(problem.detail, "the review of job a was rejected by ada at 1970-01-01T00:00:00.000Z: wrong button");
+        let body = wire(&problem);
+        assert_eq!(
+            (&body["decision"], &body["by"], &body["note"]),
+            (&json!("rejected"), &json!("ada"), &json!("wrong button"))
+        );
     }
 
     #[test]
@@ -267,11 +306,13 @@ mod tests {
             (Refusal::Malformed("x".into()), 400, "malformed"),
             (Refusal::UnknownType { name: "x".into(), known: "y".into() }, 422, "unknown_type"),
             (Refusal::BadField { field: "id", reason: "is empty".into() }, 422, "bad_field"),
+            (Refusal::BadItems(vec![BadItem { index: 1, field: "hit".into(), reason: "x".into() }]), 422, "bad_field"),
             (Refusal::TooLarge { what: "payload", bytes: 2, max: 1 }, 413, "payload_too_large"),
             (Refusal::Conflict { key: "k".into(), id: id() }, 409, "idempotency_conflict"),
             (Refusal::NotFound { what: "job", name: "x".into(), known: None }, 404, "not_found"),
             (Refusal::Ambiguous { what: "worker", name: "x".into(), choices: vec![] }, 409, "ambiguous_name"),
             (Refusal::WrongState { id: id(), state: State::Ready, allowed: "x" }, 409, "wrong_state"),
+            (Refusal::Decided { id: id(), decision: Box::new(rejection()) }, 409, "already_decided"),
             (Refusal::LedgerUnavailable { reason: "x".into(), unknown: false, id: None }, 503, "ledger_unavailable"),
             (Refusal::BrokerUnavailable("x".into()), 503, "broker_unavailable"),
             (Refusal::BrokerFull("x".into()), 503, "broker_full"),

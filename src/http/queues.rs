@@ -57,6 +57,11 @@ pub(super) fn by(said: Option<String>, caller: Caller) -> Result<String, Problem
     bounded("by", said.filter(|name| !name.trim().is_empty()).unwrap_or(caller.0))
 }
 
+/// Why; empty where nothing was said.
+pub(super) fn reason(said: Option<String>) -> Result<String, Problem> {
+    bounded("reason", said.unwrap_or_default())
+}
+
 pub(super) fn bounded(field: &str, text: String) -> Result<String, Problem> {
     if text.chars().count() <= WORDS_CHARS_MAX && !text.contains('\0') {
         return Ok(text);
@@ -122,7 +127,7 @@ pub(super) async fn pause(
 async fn pause_scope(api: &Api, scope: Scope, caller: Caller, request: Request) -> Result<(), Problem> {
     let words: Words = body::order(&api.budget, request).await?;
     let by = by(words.by, caller)?;
-    let reason = bounded("reason", words.reason.unwrap_or_default())?;
+    let reason = reason(words.reason)?;
     let engine = api.engine.clone();
     api.whole(async move { engine.pause(&scope, &by, &reason).await }).await?.map_err(Problem::from)
 }
@@ -157,7 +162,7 @@ pub(super) async fn drain(
         return Err(Problem::bad_field("wait_s", &format!("is {wait_s}; at most {DRAIN_MAX_S} s can be waited for")));
     }
     let by = by(words.by, caller)?;
-    let reason = bounded("reason", words.reason.unwrap_or_default())?;
+    let reason = reason(words.reason)?;
     let (engine, drying) = (api.engine.clone(), queue.clone());
     let drain = async move { engine.drain_queue(&drying, &by, &reason, Duration::from_secs(wait_s)).await };
     let drained = tokio::select! {

@@ -12,7 +12,7 @@ use crate::policy::shedding::Mode;
 
 use super::auth::Caller;
 use super::problem::Problem;
-use super::queues::by;
+use super::queues::{by, reason};
 use super::wire::Time;
 use super::{Api, answer, body, params};
 
@@ -25,6 +25,7 @@ struct Order {
     mode: Option<Value>,
     level: Option<Value>,
     by: Option<String>,
+    reason: Option<String>,
 }
 
 #[derive(Serialize)]
@@ -35,6 +36,8 @@ struct SheddingBody<'a> {
     /// Who set it at run time; null: the configuration.
     set_by: Option<&'a str>,
     set_at: Option<Time>,
+    /// Why; null where nothing was said.
+    reason: Option<&'a str>,
     first: Vec<&'a str>,
     /// The node that answers.
     #[serde(flatten)]
@@ -59,9 +62,9 @@ pub(super) async fn show(State(api): State<Api>, uri: Uri) -> Answer {
 /// `PUT /v1/shedding`
 pub(super) async fn set(State(api): State<Api>, Extension(caller): Extension<Caller>, request: Request) -> Answer {
     let order: Order = body::order(&api.budget, request).await?;
-    let (mode, by) = (mode(&order)?, by(order.by, caller)?);
+    let (mode, by, reason) = (mode(&order)?, by(order.by, caller)?, reason(order.reason)?);
     let engine = api.engine.clone();
-    let view = api.whole(async move { engine.set_shedding(mode, &by).await }).await??;
+    let view = api.whole(async move { engine.set_shedding(mode, &by, &reason).await }).await??;
     Ok(told(&view))
 }
 
@@ -74,8 +77,9 @@ fn told(view: &SheddingView) -> Response {
     answer::ok(&SheddingBody {
         mode,
         level,
-        set_by: view.set_by.as_ref().map(|(by, _)| by.as_str()),
-        set_at: view.set_by.as_ref().map(|(_, at)| Time(*at)),
+        set_by: view.set.as_ref().map(|set| set.by.as_str()),
+        set_at: view.set.as_ref().map(|set| Time(set.at)),
+        reason: view.set.as_ref().map(|set| set.reason.as_str()).filter(|reason| !reason.is_empty()),
         first: view.first.iter().map(TypeName::as_str).collect(),
         own: view.nodes.first().map(|(.., own)| own),
         nodes: view.nodes.iter().map(|(node, name, shedding)| NodeBody { node, name, shedding }).collect(),

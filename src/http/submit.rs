@@ -106,7 +106,7 @@ fn has_its_kind(name: &str, json: &str) -> bool {
         "type" => json.starts_with('"'),
         "id" | "queue" | "run_at" | "idempotency_key" | "by" | "reason" => json.starts_with('"') || json == "null",
         "labels" => serde_json::from_str::<BTreeMap<String, String>>(json).is_ok(),
-        "wait_s" => serde_json::from_str::<Option<u64>>(json).is_ok(),
+        "wait_s" | "for_s" => serde_json::from_str::<Option<u64>>(json).is_ok(),
         _ => true,
     }
 }
@@ -114,7 +114,7 @@ fn has_its_kind(name: &str, json: &str) -> bool {
 fn wanted(name: &str) -> &'static str {
     match name {
         "labels" => "an object whose values are strings",
-        "wait_s" => "a whole number of seconds",
+        "wait_s" | "for_s" => "a whole number of seconds",
         _ => "a string",
     }
 }

@@ -5,10 +5,12 @@ use serde_json::value::RawValue;
 
 use crate::clock::Timestamp;
 use crate::engine::{JobView, QueueView, TypeView};
-use crate::job::{Attempt, Counters, Failure, Fence, Job, PRIORITY_NAMES, State};
+use crate::job::{Attempt, Counters, Failure, Fence, Job, PRIORITY_NAMES, Review, State};
 use crate::ledger::Pause;
 use crate::policy::catalog::{OnLate, Ordering};
 use crate::policy::retry::{Backoff, Jitter, RetryPolicy};
+
+use super::reviews::ReviewLine;
 
 /// A job on the wire.
 #[derive(serde::Serialize)]
@@ -42,6 +44,8 @@ pub(super) struct JobBody<'a> {
     timeout_ms: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     parent: Option<&'a str>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    reviews: Vec<ReviewLine<'a>>,
 }
 
 impl<'a> JobBody<'a> {
@@ -87,7 +91,14 @@ impl<'a> JobBody<'a> {
             idempotency_key: spec.idempotency_key.as_deref(),
             timeout_ms: spec.timeout_ms,
             parent: spec.parent.as_ref().map(crate::job::JobId::as_str),
+            reviews: Vec::new(),
         }
+    }
+
+    /// With its reviews, which are given newest first and shown oldest first, like its history.
+    pub(super) fn with_reviews(mut self, reviews: &'a [Review]) -> Self {
+        self.reviews = reviews.iter().rev().map(ReviewLine::of).collect();
+        self
     }
 }
 
@@ -122,20 +133,20 @@ impl<'a> AttemptBody<'a> {
 }
 
 #[derive(serde::Serialize)]
-struct FailureBody<'a> {
+pub(super) struct FailureBody<'a> {
     class: &'a str,
     message: &'a str,
 }
 
 impl<'a> FailureBody<'a> {
-    fn of(failure: &'a Failure) -> Self {
+    pub(super) fn of(failure: &'a Failure) -> Self {
         Self { class: &failure.class, message: &failure.message }
     }
 }
 
 /// JSON text that is passed through as it is.
 #[derive(Clone, Copy)]
-struct Raw<'a>(&'a [u8]);
+pub(super) struct Raw<'a>(pub(super) &'a [u8]);
 
 impl Serialize for Raw<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
@@ -148,7 +159,7 @@ impl Serialize for Raw<'_> {
 }
 
 /// A time in RFC 3339.
-#[derive(Clone, Copy)]
+#[derive(Debug, Clone, Copy)]
 pub(super) struct Time(pub(super) Timestamp);
 
 impl Serialize for Time {

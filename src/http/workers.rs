@@ -13,7 +13,8 @@ use crate::engine::{Ordered, Refusal, WorkerOrder, WorkerView};
 use super::auth::Caller;
 use super::params::{self, Named};
 use super::problem::Problem;
-use super::queues::by;
+use super::queues::{by, reason};
+use super::wire::Time;
 use super::{Api, answer, body};
 
 /// The longest that an order waits for a worker to leave in one request, in seconds.
@@ -26,6 +27,7 @@ type Answer = Result<Response, Problem>;
 #[serde(deny_unknown_fields)]
 struct Words {
     by: Option<String>,
+    reason: Option<String>,
     wait_s: Option<u64>,
 }
 
@@ -64,6 +66,9 @@ struct JobBody {
 struct OrderedBody {
     /// `left`, `leaving`, or `ordered` where its node has not said yet that it obeys.
     status: &'static str,
+    /// When its node was last heard of; absent for the node that answers.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    node_heard_at: Option<Time>,
     worker: WorkerBody,
 }
 
@@ -132,26 +137,26 @@ async fn order(api: &Api, what: WorkerOrder, name: String, caller: Caller, uri: 
         let found = wait.as_secs();
         return Err(Problem::bad_field("wait_s", &format!("is {found}; at most {WAIT_MAX_S} s can be waited for")));
     }
-    let by = by(words.by, caller)?;
+    let (by, reason) = (by(words.by, caller)?, reason(words.reason)?);
     let engine = api.engine.clone();
-    let ordering = async move { engine.order_worker(&name, what, &by, wait).await };
+    let ordering = async move { engine.order_worker(&name, what, &by, &reason, wait).await };
     let ordered = tokio::select! {
         ordered = api.whole(ordering) => ordered??,
         // The order stands; another node can go on waiting.
         () = api.stop.cancelled() => return Err(Refusal::Stopping.into()),
     };
-    let status = if ordered.obeyed { StatusCode::OK } else { StatusCode::ACCEPTED };
+    let status = if ordered.obeyed || ordered.left { StatusCode::OK } else { StatusCode::ACCEPTED };
     Ok(answer::json(status, &OrderedBody::of(ordered)))
 }
 
 impl OrderedBody {
-    fn of(Ordered { worker, obeyed, left }: Ordered) -> Self {
+    fn of(Ordered { worker, obeyed, left, heard_at }: Ordered) -> Self {
         let status = match (obeyed, left) {
             (_, true) => "left",
             (true, false) => "leaving",
             (false, false) => "ordered",
         };
-        Self { status, worker: WorkerBody::of(worker) }
+        Self { status, node_heard_at: heard_at.map(Time), worker: WorkerBody::of(worker) }
     }
 }
 
@@ -176,8 +181,9 @@ mod tests {
             why: Some("its handler does not answer".into()),
             replaced_by: Some("exec-worker-6".into()),
         };
+        let ordered = Ordered { worker: view, obeyed: true, left: false, heard_at: None };
         assert_eq!(
-            serde_json::to_value(OrderedBody::of(Ordered { worker: view, obeyed: true, left: false })).unwrap(),
+            serde_json::to_value(OrderedBody::of(ordered)).unwrap(),
             json!({
                 "status": "leaving",
                 "worker": {

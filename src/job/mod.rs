@@ -3,6 +3,7 @@
 mod fingerprint;
 mod id;
 mod priority;
+pub mod review;
 mod state;
 
 use std::collections::BTreeMap;
@@ -14,6 +15,7 @@ use crate::clock::Timestamp;
 pub use fingerprint::{AskedFor, Fingerprint, fingerprint};
 pub use id::{InvalidName, JobId, JobIds, NAME_BYTES_MAX, NodeId, PoolName, QueueName, TypeName, WorkerName};
 pub use priority::{PRIORITY_NAMES, Priority};
+pub use review::{Review, ReviewContent, ReviewReason};
 pub use state::{Event, IllegalMove, State, next};
 
 /// One life of a job in the ledger. Every entry into the live table draws a new one, so nothing

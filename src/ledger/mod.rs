@@ -14,20 +14,25 @@ mod fault;
 mod migrations;
 mod order;
 pub mod postgres;
+mod review;
 mod row;
 mod settle;
 pub mod sqlite;
+mod tally;
 
 use async_trait::async_trait;
 use bytes::Bytes;
 
 use crate::clock::Timestamp;
+use crate::job::review::{Decision, Review, ReviewContent, ReviewReason};
 use crate::job::{
     Attempt, Counters, Failure, Fence, Fingerprint, Job, JobId, NewJob, NodeId, QueueName, Seq, State, TypeName,
 };
 use crate::mutant::mutant;
 
 pub use migrations::MigrationStatus;
+pub use review::{ReviewBacklog, ReviewFilter, ReviewOrder, ReviewStanding};
+pub use tally::{Outlived, Tally};
 
 /// Work for one transaction. Either side may be empty.
 #[derive(Debug, Default)]
@@ -91,16 +96,27 @@ pub struct Settlement {
     /// Jobs to accept in the same transaction, if and only if this settlement applies.
     /// Only with [`Verdict::Rest`] and state `Succeeded`.
     pub children: Vec<NewJob>,
+    /// What a person decides on. Only with [`Verdict::Rest`] and state `InReview`; without it the review is that
+    /// of a failure.
+    pub review: Option<Box<ReviewContent>>,
 }
 
 impl Settlement {
-    /// The bytes of its result; 0 when it has none.
+    /// The bytes of its result and its review; 0 when it has neither.
     #[must_use]
     pub fn result_bytes(&self) -> usize {
+        let review = self.review.as_ref().map_or(0, |review| review.bytes());
         match &self.verdict {
-            Verdict::Rest { result: Some(result), .. } => result.len(),
-            Verdict::Rest { .. } | Verdict::Retry { .. } => 0,
+            Verdict::Rest { result: Some(result), .. } => result.len() + review,
+            Verdict::Rest { .. } | Verdict::Retry { .. } => review,
         }
+    }
+
+    /// The review that it opens.
+    fn opens(&self) -> Option<ReviewContent> {
+        let in_review = matches!(self.verdict, Verdict::Rest { state: State::InReview, .. });
+        let content = || self.review.as_deref().cloned().unwrap_or(ReviewContent::of(ReviewReason::Failed));
+        in_review.then(content)
     }
 }
 
@@ -205,8 +221,8 @@ pub struct JobFilter {
 /// What an operator may do to jobs directly, apart from any lease.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Order {
-    /// Bring a live job to rest: `Cancelled`, `Expired` or `InReview`. Its seq stays, so a late
-    /// settlement meets the finished row and is stale. With `seq`, only that life.
+    /// Bring a live job to rest: `Cancelled`, `Expired` or (because it is late) `InReview`. Its seq stays, so a
+    /// late settlement meets the finished row and is stale. With `seq`, only that life.
     Rest {
         /// The job.
         id: JobId,
@@ -218,27 +234,40 @@ pub enum Order {
         error: Option<Failure>,
     },
     /// Start a new life of a job at rest (not a succeeded one): same id and payload, a new seq,
-    /// attempts, crashes and their times at zero, history and error kept, fences kept.
+    /// attempts, crashes and their times at zero, history and error kept, fences kept. An open review of it
+    /// is closed as retried.
     Revive {
         /// The job.
         id: JobId,
         /// Its new virtual deadline.
         score: i64,
+        /// Who wants it.
+        by: String,
     },
-    /// Change the state of a job in review: to `Succeeded` with a result, or to `Failed`.
-    Decide {
-        /// The job.
-        id: JobId,
-        /// `Succeeded` or `Failed`.
-        state: State,
-        /// The result of an approved job.
-        result: Option<Bytes>,
-    },
+    /// Decide on the review of one life: it is approved (or edited) and succeeds, or rejected and fails.
+    Decide(Box<Ruling>),
     /// Forget a job at rest, its id and its keys.
     Delete {
         /// The job.
         id: JobId,
     },
+}
+
+/// A person's word on a review.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Ruling {
+    /// The job.
+    pub id: JobId,
+    /// Only this life: what was looked at is what is decided.
+    pub seq: Seq,
+    /// Who decided what and why.
+    pub decision: Decision,
+    /// The result that the job has from now on; `None` keeps the one it has.
+    pub result: Option<Bytes>,
+    /// The error that the job has from now on.
+    pub error: Option<Failure>,
+    /// Jobs to accept in the same transaction, if and only if this approves.
+    pub children: Vec<NewJob>,
 }
 
 /// The answer to an [`Order`].
@@ -248,6 +277,13 @@ pub enum Ordered {
     Done {
         /// The life.
         seq: Seq,
+    },
+    /// A review was decided.
+    Decided {
+        /// Its life.
+        seq: Seq,
+        /// One per child, in order.
+        children: Vec<Accepted>,
     },
     /// No such job.
     Unknown,
@@ -474,6 +510,21 @@ pub trait Ledger: Send + Sync + std::fmt::Debug {
     /// Carries out operators' orders in one transaction, answers in order.
     async fn order(&self, orders: &[Order], now: Timestamp) -> Result<Vec<Ordered>>;
 
+    /// A page of reviews, at most `limit`, beyond the number `from` in the order asked for.
+    async fn reviews(
+        &self,
+        filter: &ReviewFilter,
+        order: ReviewOrder,
+        from: Option<i64>,
+        limit: u32,
+    ) -> Result<Vec<Review>>;
+
+    /// The latest reviews of one job, newest first: one for each life that came to review.
+    async fn reviews_of(&self, job: &JobId) -> Result<Vec<Review>>;
+
+    /// How many reviews are open, by reason; reasons without any are left out.
+    async fn review_backlog(&self) -> Result<Vec<ReviewBacklog>>;
+
     /// All pauses in force.
     async fn pauses(&self) -> Result<Vec<Pause>>;
 
@@ -491,6 +542,17 @@ pub trait Ledger: Send + Sync + std::fmt::Debug {
 
     /// Drops a bounded part of what retention no longer covers.
     async fn retain(&self, retention: Retention, now: Timestamp) -> Result<Dropped>;
+
+    /// Adds to tallies. A node numbers its additions upwards; one whose number (or a higher one) it has added before
+    /// changes nothing, so that repeating an addition whose answer was lost is harmless. None of `tallies` repeats
+    /// another's measure, label and minute.
+    async fn add_tallies(&self, node: &NodeId, number: i64, tallies: &[Tally]) -> Result<()>;
+
+    /// All tallies from minute `since` on.
+    async fn tallies(&self, since: i64) -> Result<Vec<Tally>>;
+
+    /// Drops tallies that are of no use any more; answers how many.
+    async fn drop_tallies(&self, outlived: &[Outlived]) -> Result<u64>;
 
     /// Notes that `node` is alive and hears of the others. `lapse_ms` says after how long a silent node
     /// counts as gone.

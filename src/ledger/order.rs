@@ -4,8 +4,11 @@
 use std::collections::HashMap;
 use std::future::Future;
 
-use super::{Order, Ordered};
+use super::accept::{AcceptSteps, accept};
+use super::review::ReviewSteps;
+use super::{Order, Ordered, Ruling};
 use crate::clock::Timestamp;
+use crate::job::review::{Decision, ReviewContent, ReviewReason, Verdict};
 use crate::job::{Event, Failure, JobId, Seq, State, next};
 use crate::mutant::mutant;
 
@@ -19,7 +22,7 @@ pub(super) enum Standing {
 }
 
 /// The steps, all within one transaction.
-pub(super) trait OrderSteps: Send {
+pub(super) trait OrderSteps: AcceptSteps + ReviewSteps {
     /// Locks the rows with these ids, live ones first, each kind in the order of seq.
     fn lock(&mut self, ids: &[&JobId]) -> impl Future<Output = sqlx::Result<HashMap<JobId, Standing>>> + Send;
     /// Moves a live row to finished, its keys with it.
@@ -32,15 +35,14 @@ pub(super) trait OrderSteps: Send {
     ) -> impl Future<Output = sqlx::Result<()>> + Send;
     /// Moves a finished row to live; answers its new life.
     fn revive(&mut self, seq: Seq, score: i64, now: Timestamp) -> impl Future<Output = sqlx::Result<Seq>> + Send;
-    /// Changes the state of a finished row.
+    /// Changes the state of a finished row, its error and (where one is given) its result.
     fn decide(
         &mut self,
-        seq: Seq,
         state: State,
-        result: Option<&[u8]>,
+        ruling: &Ruling,
         now: Timestamp,
     ) -> impl Future<Output = sqlx::Result<()>> + Send;
-    /// Drops a finished row and its keys.
+    /// Drops a finished row, its keys and its reviews.
     fn delete(&mut self, seq: Seq) -> impl Future<Output = sqlx::Result<()>> + Send;
 }
 
@@ -71,7 +73,8 @@ pub(super) async fn carry_out(
 
 fn id_of(order: &Order) -> &JobId {
     match order {
-        Order::Rest { id, .. } | Order::Revive { id, .. } | Order::Decide { id, .. } | Order::Delete { id } => id,
+        Order::Rest { id, .. } | Order::Revive { id, .. } | Order::Delete { id } => id,
+        Order::Decide(ruling) => &ruling.id,
     }
 }
 
@@ -89,16 +92,27 @@ async fn one(
         }
         (Order::Rest { state, error, .. }, Standing::Live(seq)) => {
             steps.rest(seq, *state, error.as_ref(), now).await?;
+            if *state == State::InReview {
+                steps.open(&[(seq, ReviewContent::of(ReviewReason::Late))]).await?;
+            }
             Ok((Ordered::Done { seq }, Some(Standing::Rest(seq, *state))))
         }
-        (Order::Revive { score, .. }, Standing::Rest(seq, state)) if next(state, Event::Revive).is_ok() => {
+        (Order::Revive { score, by, .. }, Standing::Rest(seq, state)) if next(state, Event::Revive).is_ok() => {
+            if state == State::InReview {
+                let (by, note) = (by.clone(), String::new());
+                let decision = Decision { verdict: Verdict::Retried, by, note, at: now, proposal: None };
+                steps.close(seq, &decision).await?;
+            }
             let seq = steps.revive(seq, *score, now).await?;
             Ok((Ordered::Done { seq }, Some(Standing::Live(seq))))
         }
-        (Order::Decide { state, result, .. }, Standing::Rest(seq, State::InReview)) => {
-            steps.decide(seq, *state, result.as_deref(), now).await?;
-            Ok((Ordered::Done { seq }, Some(Standing::Rest(seq, *state))))
-        }
+        // Another life came to review meanwhile, and nobody has looked at that one.
+        (Order::Decide(ruling), Standing::Rest(seq, _)) if ruling.seq != seq => Ok((Ordered::Unknown, Some(before))),
+        (Order::Decide(ruling), Standing::Rest(_, state)) => match next(state, ruling.decision.verdict.event()) {
+            Ok(after) if after.is_at_rest() => decide(steps, ruling, after, now).await,
+            _ if mutant!(review_decided_twice) => decide(steps, ruling, State::Failed, now).await,
+            _ => Ok((Ordered::WrongState(state), Some(before))),
+        },
         (Order::Delete { .. }, Standing::Rest(seq, _)) => {
             steps.delete(seq).await?;
             Ok((Ordered::Done { seq }, None))
@@ -106,4 +120,19 @@ async fn one(
         (_, Standing::Live(_)) => Ok((Ordered::WrongState(State::Ready), Some(before))),
         (_, Standing::Rest(_, state)) => Ok((Ordered::WrongState(state), Some(before))),
     }
+}
+
+/// Writes a person's word on a review, and accepts the jobs that wait for an approval.
+async fn decide(
+    steps: &mut impl OrderSteps,
+    ruling: &Ruling,
+    after: State,
+    now: Timestamp,
+) -> sqlx::Result<(Ordered, Option<Standing>)> {
+    let seq = ruling.seq;
+    steps.decide(after, ruling, now).await?;
+    steps.close(seq, &ruling.decision).await?;
+    let born = after == State::Succeeded || mutant!(rejection_enqueues);
+    let children = if born { accept(steps, &ruling.children, false).await? } else { Vec::new() };
+    Ok((Ordered::Decided { seq, children }, Some(Standing::Rest(seq, after))))
 }

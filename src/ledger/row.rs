@@ -13,7 +13,7 @@ use sqlx::postgres::PgRow;
 use sqlx::sqlite::SqliteRow;
 
 use super::accept::{Holder, Present};
-use super::{Heard, Identity, JobFilter, LiveEntry, Node, Pause, Scope, Setting, Sizes, Verdict};
+use super::{Heard, Identity, JobFilter, LiveEntry, Node, Pause, Scope, Setting, Sizes, Tally, Verdict};
 use crate::clock::Timestamp;
 use crate::job::{
     Attempt, Counters, Failure, Fence, Fingerprint, Job, JobId, Labels, NewJob, NodeId, Priority, QueueName, Rest, Seq,
@@ -38,6 +38,8 @@ pub(super) trait Cells {
     fn int(&self, column: &str) -> sqlx::Result<i64>;
     /// A number or null.
     fn maybe_int(&self, column: &str) -> sqlx::Result<Option<i64>>;
+    /// A number with a fraction.
+    fn real(&self, column: &str) -> sqlx::Result<f64>;
     /// A truth value.
     fn flag(&self, column: &str) -> sqlx::Result<bool>;
     /// A text.
@@ -58,6 +60,9 @@ macro_rules! cells {
                 self.try_get_unchecked(column)
             }
             fn maybe_int(&self, column: &str) -> sqlx::Result<Option<i64>> {
+                self.try_get_unchecked(column)
+            }
+            fn real(&self, column: &str) -> sqlx::Result<f64> {
                 self.try_get_unchecked(column)
             }
             fn flag(&self, column: &str) -> sqlx::Result<bool> {
@@ -174,6 +179,17 @@ pub(super) fn setting(row: &impl Cells) -> sqlx::Result<Setting> {
     })
 }
 
+/// A tally.
+pub(super) fn tally(row: &impl Cells) -> sqlx::Result<Tally> {
+    Ok(Tally {
+        measure: row.text("measure")?.to_owned(),
+        label: row.text("label")?.to_owned(),
+        minute: row.int("minute")?,
+        count: u64::try_from(row.int("count")?).map_err(odd)?,
+        total: row.real("total")?,
+    })
+}
+
 fn node(row: &impl Cells) -> sqlx::Result<Node> {
     Ok(Node {
         id: NodeId::stored(row.text("id")?),
@@ -268,13 +284,14 @@ fn count(row: &impl Cells, column: &str) -> sqlx::Result<u32> {
     u32::try_from(row.int(column)?).map_err(odd)
 }
 
-fn failure(row: &impl Cells) -> sqlx::Result<Option<Failure>> {
+/// An error, if there is one.
+pub(super) fn failure(row: &impl Cells) -> sqlx::Result<Option<Failure>> {
     let (class, message) = (row.maybe_text("error_class")?, row.maybe_text("error_message")?);
     Ok(class.zip(message).map(|(class, message)| Failure { class: class.to_owned(), message: message.to_owned() }))
 }
 
 /// A value that no write of this program leaves behind.
-fn odd(what: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> sqlx::Error {
+pub(super) fn odd(what: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> sqlx::Error {
     sqlx::Error::Decode(what.into())
 }
 
@@ -361,7 +378,8 @@ pub(super) fn error(failure: Option<&Failure>) -> (Option<Cow<'_, str>>, Option<
     failure.map_or((None, None), |failure| (Some(without_nul(&failure.class)), Some(without_nul(&failure.message))))
 }
 
-fn without_nul(text: &str) -> Cow<'_, str> {
+/// A text that both stores take.
+pub(super) fn without_nul(text: &str) -> Cow<'_, str> {
     if text.contains('\0') { Cow::Owned(text.replace('\0', "\u{fffd}")) } else { Cow::Borrowed(text) }
 }
 

@@ -9,21 +9,23 @@ use std::collections::HashMap;
 use std::future::Future;
 
 use super::accept::{AcceptSteps, accept};
+use super::review::ReviewSteps;
 use super::{Settled, Settlement};
-use crate::job::{Fence, Seq};
+use crate::job::{Fence, ReviewContent, Seq};
 use crate::mutant::mutant;
 
 /// The steps, all within one transaction (or a single wave by itself).
-pub(super) trait SettleSteps: AcceptSteps {
+pub(super) trait SettleSteps: AcceptSteps + ReviewSteps {
     /// Applies settlements of different lives, sorted by life; answers the lives that it applied to.
     fn apply(&mut self, wave: &[&Settlement]) -> impl Future<Output = sqlx::Result<Vec<Seq>>> + Send;
     /// Which fence was settled last, for lives that are live or at rest.
     fn find_settled(&mut self, seqs: &[Seq]) -> impl Future<Output = sqlx::Result<HashMap<Seq, Fence>>> + Send;
 }
 
-/// Whether one statement can do it: no life twice and no children.
+/// Whether one statement can do it: no life twice, no children and no reviews.
 pub(super) fn is_single_step(settles: &[Settlement]) -> bool {
-    settles.iter().all(|settle| settle.children.is_empty()) && waves(settles, |settle| settle.seq).len() <= 1
+    let is_plain = |settle: &Settlement| settle.children.is_empty() && settle.opens().is_none();
+    settles.iter().all(is_plain) && waves(settles, |settle| settle.seq).len() <= 1
 }
 
 /// Settles; answers in order.
@@ -33,6 +35,14 @@ pub(super) async fn settle(steps: &mut impl SettleSteps, settles: &[Settlement])
         let asked: Vec<&Settlement> = wave.iter().map(|&at| &settles[at]).collect();
         let mut applied = steps.apply(&asked).await?;
         applied.sort_unstable();
+        let opened: Vec<(Seq, ReviewContent)> = asked
+            .iter()
+            .filter(|settle| applied.binary_search(&settle.seq).is_ok())
+            .filter_map(|settle| Some((settle.seq, settle.opens()?)))
+            .collect();
+        if !opened.is_empty() {
+            steps.open(&opened).await?;
+        }
         let missed: Vec<Seq> =
             asked.iter().map(|settle| settle.seq).filter(|seq| applied.binary_search(seq).is_err()).collect();
         let settled = if missed.is_empty() { HashMap::new() } else { steps.find_settled(&missed).await? };

@@ -304,7 +304,8 @@ impl Breaker {
         let lapsed = permits.iter().filter(|permit| permit.phase == Phase::Out && permit.deadline <= now);
         let (deadline, node) = lapsed.map(|permit| (permit.deadline, permit.node.clone())).min()?;
         let until = deadline.plus_ms(self.count_opening(rules, deadline));
-        Some(self.open(deadline, until, format!("a probe of {node} did not report in time")))
+        let why = format!("a probe of {node} timed out, or its node died: nobody reported on it by its deadline");
+        Some(self.open(deadline, until, why))
     }
 
     /// Opens it until `until` ([`NEVER`]: until it is reset), whatever it sees.

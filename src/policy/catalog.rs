@@ -162,7 +162,7 @@ pub enum HandlerSpec {
     },
     /// Built into the daemon.
     Builtin(Builtin),
-    /// A tool of an MCP server. Parsed and kept; jobs wait until this build can run it.
+    /// A tool of an MCP server.
     Mcp {
         /// The server's name in `mcp_servers`.
         server: String,

@@ -22,6 +22,8 @@ pub struct Facts {
     pub due_at: Option<Timestamp>,
     /// Why this node claims nothing at all, if so.
     pub node: Option<NodeHindrance>,
+    /// Whether its queue is configured here.
+    pub is_queue_known: bool,
     /// Who paused its queue.
     pub queue_pause: Option<Paused>,
     /// Who paused its type.
@@ -105,6 +107,8 @@ pub enum Reason {
     },
     /// The node that answers claims nothing.
     Node(NodeHindrance),
+    /// Its queue is not configured on the node that answers.
+    UnknownQueue,
     /// It is due later.
     DueLater(Timestamp),
     /// Its queue is paused.
@@ -135,6 +139,7 @@ impl Reason {
             Self::Node(NodeHindrance::NotRunning) => "node_leaving",
             Self::Node(NodeHindrance::Broker(_)) => "broker_unavailable",
             Self::Node(NodeHindrance::OutcomesHeld) => "outcomes_held",
+            Self::UnknownQueue => "unknown_queue",
             Self::DueLater(_) => "due_later",
             Self::QueuePaused(_) => "queue_paused",
             Self::TypePaused(_) => "type_paused",
@@ -174,6 +179,9 @@ impl fmt::Display for Reason {
             Self::Node(NodeHindrance::OutcomesHeld) => {
                 f.write_str("too many outcomes wait for the ledger, so this node claims nothing")
             }
+            Self::UnknownQueue => f.write_str(
+                "its queue is not in this node's configuration: it waits in the ledger until the queue is back",
+            ),
             Self::DueLater(due) => write!(f, "it is due at {due}"),
             Self::QueuePaused(pause) => paused(f, "queue", pause),
             Self::TypePaused(pause) => paused(f, "type", pause),
@@ -230,6 +238,11 @@ fn reasons(facts: &Facts) -> Vec<Reason> {
     }
     let mut reasons = Vec::new();
     reasons.extend(facts.node.clone().map(Reason::Node));
+    if !facts.is_queue_known {
+        // Without its queue nothing else can be said of it.
+        reasons.push(Reason::UnknownQueue);
+        return reasons;
+    }
     reasons.extend(facts.queue_pause.clone().map(Reason::QueuePaused));
     reasons.extend(facts.type_pause.clone().map(Reason::TypePaused));
     reasons.extend(facts.due_at.filter(|due| *due > facts.now).map(Reason::DueLater));
@@ -342,6 +355,7 @@ mod tests {
             place: Place::Waiting,
             due_at: None,
             node: None,
+            is_queue_known: true,
             queue_pause: None,
             type_pause: None,
             lane: Vec::new(),
@@ -369,6 +383,14 @@ mod tests {
             explained,
             Explanation { is_runnable: true, reasons: Vec::new(), starts_at: Some(Timestamp(1_000)) }
         );
+    }
+
+    #[test]
+    fn a_queue_that_is_not_configured_is_the_only_thing_to_say() {
+        let explained = explain(&Facts { is_queue_known: false, lane: vec![Hindrance::NoHandler], ..ready() });
+        assert_eq!((explained.reasons, explained.starts_at), (vec![Reason::UnknownQueue], None));
+        let rested = explain(&Facts { is_queue_known: false, place: Place::AtRest(State::Failed), ..ready() });
+        assert_eq!(rested.reasons, [Reason::AtRest(State::Failed)]);
     }
 
     #[test]

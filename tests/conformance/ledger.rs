@@ -8,9 +8,11 @@ mod bounds;
 mod faults;
 mod keeping;
 mod orders;
+mod reviews;
 mod settling;
 pub(crate) mod shared;
 mod speed;
+mod tallies;
 
 use std::sync::Arc;
 
@@ -165,6 +167,7 @@ impl Bench {
             error,
             keyed: job.id_given || job.idempotency_key.is_some(),
             children: Vec::new(),
+            review: None,
         }
     }
 

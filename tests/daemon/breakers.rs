@@ -5,6 +5,7 @@ mod outage;
 #[path = "breakers/target.rs"]
 mod target;
 
+use chrono::DateTime;
 use serde_json::{Value, json};
 
 use self::target::{Mood, Target};
@@ -28,6 +29,10 @@ fn web(target: &Target, retries: u32) -> String {
          [job_types.web.handler]\nkind = \"http\"\nurl = \"{}\"\n",
         target.url
     )
+}
+
+fn time(value: &Value) -> i64 {
+    DateTime::parse_from_rfc3339(value.as_str().expect("a time")).unwrap().timestamp_millis()
 }
 
 async fn breaker(daemon: &Daemon, name: &str) -> Value {
@@ -165,8 +170,9 @@ async fn an_operator_holds_it_open_through_a_restart(footing: Footing) {
     assert_eq!((status, &unknown["code"]), (404, &json!("not_found")), "{unknown}");
     assert!(unknown["detail"].as_str().unwrap().contains(&target.breaker), "{unknown}");
     for bad in [json!({"for_s": 0}), json!({"for_s": 99_999_999}), json!({"for_s": "x"}), json!({"untill": 1})] {
-        let (status, problem) = daemon.post(&format!("{path}/trip"), bad).await;
-        assert!([400, 422].contains(&status), "{problem}");
+        let (status, problem) = daemon.post(&format!("{path}/trip"), bad.clone()).await;
+        let field = bad.as_object().unwrap().keys().next().unwrap();
+        assert_eq!((status, &problem["field"]), (422, &json!(field)), "{problem}");
     }
     let unknown = ganger(&["breakers", "reset", "nobody", "--server", &daemon.url]);
     assert!(unknown.status == Some(1) && unknown.stderr.contains(&target.breaker), "{unknown:?}");
@@ -192,6 +198,13 @@ async fn retries_stay_within_their_budget(footing: Footing) {
     assert!((40..=40 + 18).contains(&calls), "{calls} calls");
     assert!(attempts.iter().sum::<u64>() <= calls as u64, "what was put off has not paid: {attempts:?}");
     assert_eq!(breaker(&daemon, &target.breaker).await["state"], "closed", "a refusal shows that it lives");
+    until("what was put off shows when it is due", || async {
+        let jobs = daemon.get("/v1/jobs?state=retrying&limit=100").await["jobs"].as_array().unwrap().clone();
+        let last_run = |job: &Value| job["history"].as_array().unwrap().last().unwrap().clone();
+        let is_put_off = |job: &&Value| time(&job["run_at"]) >= time(&last_run(job)["finished_at"]) + 5_000;
+        (jobs.iter().filter(is_put_off).count() >= 10).then_some(())
+    })
+    .await;
 }
 
 /// The rules of a running daemon change with SIGHUP; what a breaker is in stays.

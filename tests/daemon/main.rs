@@ -8,6 +8,8 @@
     reason = "tests fail by panicking"
 )]
 
+#[path = "../support/mcp_server.rs"]
+mod mcp_server;
 #[path = "../support/mod.rs"]
 mod support;
 
@@ -34,6 +36,8 @@ mod bounds;
 mod breakers;
 mod control;
 mod crash;
+#[cfg(feature = "platform-tools")]
+mod demo;
 mod examples;
 mod footings;
 mod full_disk;
@@ -41,10 +45,16 @@ mod handlers;
 mod health;
 mod idempotency;
 mod life;
+mod mcp;
+mod measures;
 mod overload;
+#[cfg(feature = "platform-tools")]
+mod platform;
 mod pools;
 mod recovery;
+mod reload;
 mod retries;
+mod reviews;
 mod shedding;
 mod shutdown;
 mod startup;

@@ -215,14 +215,17 @@ async fn absurd_bounds_are_refused_and_unknown_pools_named() {
         let words: Vec<&str> = line.split(' ').chain(["--server", &daemon.url]).collect();
         ganger(&words)
     };
-    let scaled = at("pools scale work-workers --floor 4 --ttl 10m --by ada");
-    assert_eq!(
-        (scaled.status, scaled.stdout.trim()),
-        (Some(0), "work-workers has 2 to 6, at least 4 now (by ada) workers on each node")
-    );
+    let scaled = at("pools scale work-workers --floor 4 --ttl 10m --by ada --reason flood");
+    let told = "work-workers has 2 to 6, at least 4 now workers on each node; set at run time: floor 4 until ";
+    assert!(scaled.status == Some(0) && scaled.stdout.starts_with(told), "{scaled:?}");
+    assert!(scaled.stdout.trim().ends_with(" (by ada: flood)"), "{scaled:?}");
+    // What another operator sets beside it leaves hers as it was.
+    assert_eq!(at("pools scale work-workers --max 5 --by bob").status, Some(0));
     sized(&daemon, 4).await;
     let listed = at("pools list");
     assert!(listed.status == Some(0) && listed.stdout.contains("a floor of 4 holds until"), "{listed:?}");
+    assert!(listed.stdout.contains("max 5 (by bob), floor 4 until "), "{listed:?}");
+    assert!(listed.stdout.contains(" (by ada: flood)"), "{listed:?}");
     let reset = at("pools reset work-workers");
     assert_eq!((reset.status, reset.stdout.trim()), (Some(0), "work-workers has 2 to 6 workers on each node"));
     let refused = at("pools scale work-workers --min 7");

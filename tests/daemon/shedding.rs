@@ -152,11 +152,12 @@ async fn an_operator_sets_the_level_of_all_nodes(footing: Footing) {
         let daemon = &daemon;
         async move { daemon.post("/v1/jobs", json!({"type": "noop", "priority": priority})).await.0 == 201 }
     };
-    let (status, told) =
-        daemon.call("PUT", "/v1/shedding", Some(json!({"mode": "level", "level": 4, "by": "ada"}))).await;
+    let (status, told) = daemon
+        .call("PUT", "/v1/shedding", Some(json!({"mode": "level", "level": 4, "by": "ada", "reason": "flood"})))
+        .await;
     assert_eq!(
-        (status, &told["mode"], &told["level"], &told["set_by"]),
-        (200, &json!("level"), &json!(4), &json!("ada"))
+        (status, &told["mode"], &told["level"], &told["set_by"], &told["reason"]),
+        (200, &json!("level"), &json!(4), &json!("ada"), &json!("flood"))
     );
     assert_eq!(
         (accepts(2).await, accepts(3).await, accepts(5).await),
@@ -182,6 +183,10 @@ async fn an_operator_sets_the_level_of_all_nodes(footing: Footing) {
     assert_eq!((accepts(1).await, accepts(2).await), (true, false));
     let output = ganger(&["shedding", "show", "--server", &daemon.url]);
     assert!(output.stdout.contains("mode: level 5") && output.stdout.contains("queue_depth"), "{output:?}");
+    let output = ganger(&["shedding", "set", "auto", "--by", "bob", "--server", &daemon.url]);
+    assert!(output.stdout.starts_with("mode: auto (set by bob at ") && !output.stdout.contains("manual"), "{output:?}");
+    assert!(!output.stdout.contains("\n\n\n"), "{output:?}");
+    until("the log says why", || async { daemon.log().contains("shedding is set to auto").then_some(()) }).await;
     let (status, _) = daemon.call("PUT", "/v1/shedding", Some(json!({"mode": "off"}))).await;
     assert_eq!((status, accepts(5).await), (200, true));
     for bad in [json!({"mode": "level", "level": 6}), json!({"mode": "on"}), json!({}), json!({"mode": "auto", "x": 1})]

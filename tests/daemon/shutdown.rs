@@ -13,7 +13,6 @@ on_both_footings! {
     sigterm_lets_short_jobs_finish_and_gives_long_ones_back_unspent
     a_stopping_node_accepts_nothing_and_still_answers
     a_second_signal_leaves_at_once
-    sighup_takes_new_types_over_and_keeps_the_old_ones_when_the_file_is_bad
 }
 
 async fn sigterm_lets_short_jobs_finish_and_gives_long_ones_back_unspent(footing: Footing) {
@@ -85,28 +84,4 @@ async fn a_second_signal_leaves_at_once(footing: Footing) {
     until("it drains", || async { (daemon.call("GET", "/readyz", None).await.0 == 503).then_some(()) }).await;
     daemon.signal(Signal::SIGTERM);
     assert_eq!(daemon.ended().await, Some(1));
-}
-
-async fn sighup_takes_new_types_over_and_keeps_the_old_ones_when_the_file_is_bad(footing: Footing) {
-    let site = Site::new(footing).await;
-    let path = site.folder().join("live.toml");
-    std::fs::write(&path, "").unwrap();
-    let mut command = site.command("");
-    command.arg("--config").arg(&path);
-    let daemon = crate::support::daemon::Daemon::spawn(command).await;
-    assert_eq!(daemon.post("/v1/jobs", json!({"type": "fresh"})).await.0, 422);
-    let fresh = "[queues.fresh]\n[pools.fresh-workers]\nqueue = \"fresh\"\n[job_types.fresh]\nqueue = \"fresh\"\n[job_types.fresh.handler]\nkind = \"builtin\"\nname = \"echo\"\n";
-    std::fs::write(&path, fresh).unwrap();
-    daemon.signal(Signal::SIGHUP);
-    until("the new type is known", || async {
-        (daemon.call("GET", "/v1/types/fresh", None).await.0 == 200).then_some(())
-    })
-    .await;
-    let id = daemon.submit(json!({"type": "fresh", "payload": 5})).await;
-    assert_eq!(daemon.at_rest(&id).await["result"], 5);
-    std::fs::write(&path, "[queues.fresh]\nprioritys = 3\n").unwrap();
-    daemon.signal(Signal::SIGHUP);
-    until("the log names the key", || async { daemon.log().contains("prioritys").then_some(()) }).await;
-    let id = daemon.submit(json!({"type": "fresh", "payload": 6})).await;
-    assert_eq!(daemon.at_rest(&id).await["result"], 6);
 }

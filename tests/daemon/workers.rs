@@ -113,11 +113,14 @@ async fn the_command_line_lists_and_drains(footing: Footing) {
     let listed = ganger(&["workers", "list", "--server", &daemon.url]);
     assert_eq!(listed.status, Some(0), "{listed:?}");
     assert!(listed.stdout.contains("work-worker-4") && listed.stdout.contains("idle"), "{}", listed.stdout);
-    let drained = ganger(&["workers", "drain", "work-worker-3", "--wait", "30s", "--server", &daemon.url]);
+    let mut drain = vec!["workers", "drain", "work-worker-3", "--wait", "30s", "--by", "ada", "--reason", "it leaks"];
+    drain.extend(["--server", daemon.url.as_str()]);
+    let drained = ganger(&drain);
     assert_eq!(
         (drained.status, drained.stdout.trim()),
         (Some(0), "a:work-worker-3 has left; work-worker-5 is there in its place")
     );
+    until("the log says why", || async { daemon.log().contains("it leaks").then_some(()) }).await;
     let replaced = ganger(&["workers", "replace", "a:work-worker-1", "-o", "json", "--server", &daemon.url]);
     let told: Value = serde_json::from_str(&replaced.stdout).unwrap();
     assert_eq!((replaced.status, &told["worker"]["name"]), (Some(0), &json!("work-worker-1")), "{told}");
@@ -188,4 +191,22 @@ async fn two_nodes_list_each_other_and_take_each_others_orders() {
     let (status, ordered) = one.post("/v1/workers/two:side-worker-1/drain?wait=30s", json!({})).await;
     assert_eq!((status, &ordered["status"]), (200, &json!("left")), "{ordered}");
     assert!(workers(&two, "side-workers").await.iter().all(|worker| worker["worker"] != "two:side-worker-1"));
+}
+
+/// Until its heartbeat lapses a node that died looks as if it lived; nobody waits longer for it than asked.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_order_to_a_node_that_has_died_is_answered_within_the_wait() {
+    let site = Site::new(Footing::Cluster).await;
+    let one = site.start("[server]\nnode = \"one\"\n").await;
+    let mut two = site.start("[server]\nnode = \"two\"\n").await;
+    within(Duration::from_secs(60), "one lists both", || async {
+        (workers(&one, "side-workers").await.len() == 4).then_some(())
+    })
+    .await;
+    two.kill();
+    let (status, ordered) = one.post("/v1/workers/two:side-worker-1/drain?wait=1s", json!({})).await;
+    assert_eq!((status, &ordered["status"]), (202, &json!("ordered")), "{ordered}");
+    assert!(ordered["node_heard_at"].is_string() && ordered["worker"]["state"] == "idle", "{ordered}");
+    let (status, ordered) = one.post("/v1/workers/two:side-worker-2/drain?wait=60s", json!({})).await;
+    assert_eq!((status, &ordered["status"]), (200, &json!("left")), "gone with its node: {ordered}");
 }

@@ -34,7 +34,7 @@ async fn run_script(script: &str, payload: &str) -> Ran {
 }
 
 /// Waits until a look finds something.
-async fn eventually<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+pub(crate) async fn eventually<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
     let end = tokio::time::Instant::now() + PATIENCE;
     loop {
         if let Some(found) = look() {
@@ -51,14 +51,16 @@ async fn written_pid(file: &Path) -> Pid {
     Pid::from_raw(eventually("a process id", read).await)
 }
 
-/// Waits until a process has ended, collected by its parent or not.
-async fn gone(pid: Pid) {
-    let is_gone = || {
-        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-        let state = stat.rsplit(')').next().unwrap_or_default().trim().chars().next();
-        (kill(pid, None).is_err() || matches!(state, None | Some('Z' | 'X'))).then_some(())
-    };
-    eventually("the process ends", is_gone).await;
+/// Whether a process has ended, collected by its parent or not.
+pub(crate) fn has_ended(pid: Pid) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    let state = stat.rsplit(')').next().unwrap_or_default().trim().chars().next();
+    kill(pid, None).is_err() || matches!(state, None | Some('Z' | 'X'))
+}
+
+/// Waits until a process has ended.
+pub(crate) async fn gone(pid: Pid) {
+    eventually("the process ends", || has_ended(pid).then_some(())).await;
 }
 
 fn scratch() -> (tempfile::TempDir, PathBuf) {

@@ -2,7 +2,12 @@
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on should say where")]
 
 mod command;
+mod conformance;
+mod far;
 mod http;
+mod mcp;
+#[path = "../support/mcp_server.rs"]
+mod mcp_server;
 
 use std::collections::BTreeMap;
 use std::time::Duration;

@@ -4,7 +4,7 @@ use ganger::history::{Action, Event, Header, Invariant, Outcome, Part, Place, Re
 
 use crate::tale::{AFTERMATH, DELAY, GRACE, TIMEOUT, header, tale, us};
 
-use Outcome::{Deferred, Dropped, Failed, Succeeded};
+use Outcome::{Deferred, Dropped, Failed, Review, Succeeded};
 
 // === I1: an end, and a cause ===
 
@@ -447,6 +447,41 @@ fn children_come_from_the_run_that_was_recorded() {
     assert!(told(family(Failed, "won", true, Some("succeeded"))).contains(&Invariant::I13));
     let mut deleted = family(Succeeded, "won", true, Some("succeeded"));
     deleted.order(970, Action::Delete, "a", 200).read_as(980, "a", None, None).is_sound();
+}
+
+#[test]
+fn a_decision_on_a_review_is_the_operators_to_take() {
+    let reviewed = |decision: Option<(Action, u16)>, child: bool, end: &str| {
+        let mut tale = tale();
+        tale.accepted(0, "a");
+        let run = tale.start(10, "a", 1, 1);
+        let (class, result) = (None, Some("proposal".into()));
+        let children = vec!["child".into()];
+        tale.end_as(RunEnd { at_us: us(100), run, outcome: Review, result, class, retry_after_ms: 0, children });
+        tale.read(150, "a", "in_review");
+        if let Some((action, status)) = decision {
+            tale.order(200, action, "a", status);
+        }
+        if child {
+            tale.ran(300, "child", 2, 1, Succeeded);
+        }
+        tale.drained(900).read_as(950, "a", Some(end), Some("edited".into()));
+        if child {
+            tale.read(960, "child", "succeeded");
+        }
+        tale
+    };
+    let (approve, reject) = (|status| Some((Action::Approve, status)), |status| Some((Action::Reject, status)));
+    reviewed(approve(200), true, "succeeded").is_sound();
+    reviewed(approve(0), true, "succeeded").is_sound();
+    reviewed(approve(0), false, "succeeded").is_sound();
+    reviewed(reject(200), false, "failed").is_sound();
+    // A promised follow-up is lost; one runs that nobody has approved.
+    reviewed(approve(200), false, "succeeded").breaks(Invariant::I1);
+    let told = |tale: crate::tale::Tale| crate::tale::broken(&tale.verdict(false));
+    assert!(told(reviewed(approve(409), true, "succeeded")).contains(&Invariant::I13));
+    assert!(told(reviewed(reject(200), true, "failed")).contains(&Invariant::I13));
+    assert!(told(reviewed(None, false, "succeeded")).contains(&Invariant::I1));
 }
 
 // === I12: delays ===

@@ -5,10 +5,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use async_trait::async_trait;
 use ganger::clock::Timestamp;
-use ganger::job::{Fence, Job, JobId, NewJob, NodeId, Seq, TypeName};
+use ganger::job::{Fence, Job, JobId, NewJob, NodeId, Review, Seq, TypeName};
 use ganger::ledger::{
     Batch, BatchAnswer, Confirm, Confirmed, Dropped, Heard, Identity, JobFilter, Ledger, LedgerError, LiveEntry, Node,
-    Order, Ordered, Pause, Result, Retention, Scope, Setting, Sizes,
+    Order, Ordered, Outlived, Pause, Result, Retention, ReviewBacklog, ReviewFilter, ReviewOrder, Scope, Setting,
+    Sizes, Tally,
 };
 
 use crate::support::model_ledger::ModelLedger;
@@ -18,16 +19,31 @@ use crate::support::model_ledger::ModelLedger;
 pub struct CutLedger {
     pub model: ModelLedger,
     away: Arc<AtomicBool>,
+    mute: Arc<AtomicBool>,
 }
 
 impl CutLedger {
     pub fn new(model: ModelLedger) -> Self {
-        Self { model, away: Arc::default() }
+        Self { model, away: Arc::default(), mute: Arc::default() }
     }
 
     /// Cuts or mends the wire.
     pub fn cut(&self, away: bool) {
         self.away.store(away, Ordering::SeqCst);
+    }
+
+    /// Lets calls through and loses their answers, or no longer.
+    pub fn mute(&self, mute: bool) {
+        self.mute.store(mute, Ordering::SeqCst);
+    }
+
+    /// The answer of a call, if it finds its way back.
+    fn heard<T>(&self, answer: Result<T>) -> Result<T> {
+        if self.mute.load(Ordering::SeqCst) {
+            let (place, reason) = ("the model".to_owned(), "the answer was lost".to_owned());
+            return Err(LedgerError::Unavailable { place, reason, in_commit: true });
+        }
+        answer
     }
 
     fn reach(&self) -> Result<&ModelLedger> {
@@ -45,7 +61,8 @@ macro_rules! pass {
         #[async_trait]
         impl Ledger for CutLedger {
             $(async fn $name(&self, $($arg: $type),*) -> Result<$out> {
-                self.reach()?.$name($($arg),*).await
+                let answer = self.reach()?.$name($($arg),*).await;
+                self.heard(answer)
             })+
 
             async fn close(&self) {}
@@ -65,12 +82,18 @@ pass! {
     live_entries(after: Seq, limit: u32) -> Vec<LiveEntry>;
     late_entries(job_type: &TypeName, before: Timestamp, limit: u32) -> Vec<LiveEntry>;
     order(orders: &[Order], now: Timestamp) -> Vec<Ordered>;
+    reviews(filter: &ReviewFilter, order: ReviewOrder, from: Option<i64>, limit: u32) -> Vec<Review>;
+    reviews_of(job: &JobId) -> Vec<Review>;
+    review_backlog() -> Vec<ReviewBacklog>;
     pauses() -> Vec<Pause>;
     set_pause(scope: &Scope, pause: Option<&Pause>) -> bool;
     settings() -> Vec<Setting>;
     set_setting(setting: &Setting) -> ();
     drop_setting(kind: &str, name: &str, since: Timestamp) -> bool;
     retain(retention: Retention, now: Timestamp) -> Dropped;
+    add_tallies(node: &NodeId, number: i64, tallies: &[Tally]) -> ();
+    tallies(since: i64) -> Vec<Tally>;
+    drop_tallies(outlived: &[Outlived]) -> u64;
     heartbeat(node: &Node, lapse_ms: i64) -> Heard;
     leave(node: &NodeId) -> ();
     take_term(name: &str, holder: &NodeId, ttl_ms: i64) -> bool;

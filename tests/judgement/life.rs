@@ -36,7 +36,7 @@ async fn a_drained_worker_finishes_its_job_while_its_replacement_is_there() {
     for round in 0..5 {
         let name = site.staff()[round % 3].0.clone();
         site.until("it is busy", |site| site.worker(&name).is_none_or(|it| it.state == WorkerState::Busy)).await;
-        let ordered = site.engine.order_worker(&name, WorkerOrder::Drain, "ada", Duration::ZERO).await.unwrap();
+        let ordered = site.engine.order_worker(&name, WorkerOrder::Drain, "ada", "", Duration::ZERO).await.unwrap();
         assert!(ordered.obeyed && !ordered.left, "{ordered:?}");
         assert_eq!(ordered.worker.state, WorkerState::Draining);
         let replacement = ordered.worker.replaced_by.clone().expect("a replacement");
@@ -63,7 +63,8 @@ async fn a_replaced_worker_is_stopped_and_its_job_spends_no_attempt() {
     let busy = |site: &Site| site.engine.workers().into_iter().find(|worker| worker.state == WorkerState::Busy);
     site.until("it runs", |site| busy(site).is_some()).await;
     let name = busy(&site).unwrap().name;
-    let ordered = site.engine.order_worker(&name, WorkerOrder::Replace, "ada", Duration::from_secs(5)).await.unwrap();
+    let ordered =
+        site.engine.order_worker(&name, WorkerOrder::Replace, "ada", "", Duration::from_secs(5)).await.unwrap();
     assert!(ordered.obeyed && ordered.left, "{ordered:?}");
     let job = site.at_rest(&id).await;
     assert_eq!((job.state, job.counters.attempts, job.counters.crashes), (State::Succeeded, 1, 0));
@@ -78,12 +79,13 @@ async fn names_are_used_again_and_an_unknown_one_is_told_with_those_there_are() 
     let site = Site::start(Parts::new("names", 2), seconds(&Record::default())).await;
     for _ in 0..20 {
         let name = site.staff()[0].0.clone();
-        let ordered = site.engine.order_worker(&name, WorkerOrder::Drain, "ada", Duration::from_secs(9)).await.unwrap();
+        let ordered =
+            site.engine.order_worker(&name, WorkerOrder::Drain, "ada", "", Duration::from_secs(9)).await.unwrap();
         assert!(ordered.obeyed && ordered.left);
     }
     let names: Vec<String> = site.staff().into_iter().map(|(name, _)| name).collect();
     assert!(names.iter().all(|name| ["worker-1", "worker-2", "worker-3"].contains(&name.as_str())), "{names:?}");
-    let unknown = site.engine.order_worker("nobody", WorkerOrder::Drain, "ada", Duration::ZERO).await.unwrap_err();
+    let unknown = site.engine.order_worker("nobody", WorkerOrder::Drain, "ada", "", Duration::ZERO).await.unwrap_err();
     let Refusal::NotFound { what: "worker", known: Some(known), .. } = unknown else { panic!("{unknown:?}") };
     assert!(known.contains(&format!("node of names:{}", names[0])), "{known}");
     site.stop().await;

@@ -20,6 +20,7 @@ mod handlers;
 mod hangs;
 mod ledger;
 mod life;
+mod measures;
 mod scaling;
 mod sickness;
 mod site;

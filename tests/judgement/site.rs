@@ -14,6 +14,7 @@ use ganger::job::{JobId, NodeId, PoolName, Priority, QueueName, TypeName};
 use ganger::ledger::Retention;
 use ganger::policy::catalog::{Builtin, Catalog, HandlerSpec, JobType, OnLate, Ordering, Pool, Queue};
 use ganger::policy::health::{HealthRules, WorkerLimits};
+use ganger::policy::measures;
 use ganger::policy::retry::{Backoff, Jitter, RetryPolicy};
 use ganger::service::pulse::Pulse;
 use ganger::service::{Phase, Supervisor, lock};
@@ -32,6 +33,7 @@ pub struct Parts {
     pub workers: usize,
     pub timeout_ms: u64,
     pub rules: HealthRules,
+    pub measures: measures::Rules,
     pub limits: WorkerLimits,
     pub host: Arc<dyn Host>,
     /// How long a fact may take.
@@ -48,6 +50,7 @@ impl Parts {
             workers,
             timeout_ms: 5_000,
             rules: HealthRules::default(),
+            measures: measures::Rules::default(),
             limits: WorkerLimits::default(),
             host: Arc::new(Scales::default()),
             patience: Duration::from_secs(3_600),
@@ -83,7 +86,8 @@ impl Site {
         exposition();
         let pulse = parts.is_real.then(|| Pulse::start(tokio::runtime::Handle::current()).expect("a thread"));
         let handlers = HashMap::from([(TypeName::stored("work"), handler)]);
-        let setup = Setup { health: parts.rules.clone(), ..Setup::new(catalog(&parts), handlers) };
+        let (health, measures) = (parts.rules.clone(), parts.measures.clone());
+        let setup = Setup { health, measures, ..Setup::new(catalog(&parts), handlers) };
         let chance = Arc::new(Chance::seeded(1));
         let host = parts.host.clone();
         let surroundings = Surroundings { ledger: Arc::new(ledger.clone()), broker, host, clock, chance };

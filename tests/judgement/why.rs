@@ -102,7 +102,7 @@ async fn one_case(seed: u64) -> (usize, usize) {
         }
     }
     if happens(&chance, 0.4) {
-        engine.set_shedding(Mode::Level(1 + dice(&chance, 5) as u8), "ann").await.expect("a level");
+        engine.set_shedding(Mode::Level(1 + dice(&chance, 5) as u8), "ann", "").await.expect("a level");
     }
     for name in TYPES.into_iter().filter(|_| happens(&chance, 0.1)) {
         engine.pause(&Scope::Type(TypeName::stored(name)), "ann", "").await.expect("a pause");

@@ -225,7 +225,13 @@ impl Client {
     async fn retry(&self) {
         let Some(id) = self.any_id() else { return };
         let of = id.clone();
-        self.order(Action::Retry, About::Job(id), |engine| async move { engine.retry(&of).await }, |_| None).await;
+        self.order(
+            Action::Retry,
+            About::Job(id),
+            |engine| async move { engine.retry(&of, "an operator").await },
+            |_| None,
+        )
+        .await;
     }
 
     async fn replay(&self) {

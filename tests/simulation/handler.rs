@@ -125,8 +125,10 @@ impl Handler for Scripted {
                 Ran::Deferred { retry_after_ms: step.argument, reason: "as the payload says".to_owned() }
             }
             "review" => {
-                open.end(Outcome::Review);
-                Ran::replied(br#"{"ganger": {"review": {"reason": "as the payload says"}}}"#, None, None)
+                let (children, submits) = children(&open, &invocation, step.argument);
+                open.end_with(Outcome::Review, RunEnd { children, ..open.plain() });
+                let review = json!({"reason": "as the payload says", "on_approve": submits});
+                Ran::replied(json!({"ganger": {"review": review}}).to_string().as_bytes(), None, None)
             }
             _ => succeed(&mut open, &invocation, step.argument),
         }
@@ -134,14 +136,20 @@ impl Handler for Scripted {
 }
 
 /// The result names the fence, so that everyone can see whose it is; so do the ids of its children.
-fn succeed(open: &mut Open<'_>, invocation: &Invocation, children: u64) -> Ran {
+fn succeed(open: &mut Open<'_>, invocation: &Invocation, count: u64) -> Ran {
     let result = invocation.fence.to_string();
-    let children: Vec<String> =
-        (0..children).map(|nth| format!("kid-{nth}-{}-{}", open.number, invocation.id)).collect();
-    let child = |id: &String| json!({"type": "plain", "id": id, "payload": {"t": 0, "plan": ["ok:10"]}});
-    let envelope = Envelope { enqueue: children.iter().map(child).collect(), ..Envelope::default() };
+    let (children, enqueue) = children(open, invocation, count);
+    let envelope = Envelope { enqueue, ..Envelope::default() };
     open.end_with(Outcome::Succeeded, RunEnd { result: Some(result.clone()), children, ..open.plain() });
     Ran::Returned { result: result.into(), envelope: Box::new(envelope) }
+}
+
+/// The ids of so many children, and their submits.
+fn children(open: &Open<'_>, invocation: &Invocation, count: u64) -> (Vec<String>, Vec<Value>) {
+    let ids: Vec<String> = (0..count).map(|nth| format!("kid-{nth}-{}-{}", open.number, invocation.id)).collect();
+    let submit = |id: &String| json!({"type": "plain", "id": id, "payload": {"t": 0, "plan": ["ok:10"]}});
+    let submits = ids.iter().map(submit).collect();
+    (ids, submits)
 }
 
 fn seen(invocation: &Invocation, site: &Site, payload: &Value, text: String, run: u64, at_us: i64) -> Run {

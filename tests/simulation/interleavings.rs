@@ -3,8 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use ganger::engine::{Engine, Fate, Refusal, Submit, Submitted};
+use ganger::engine::{Edits, Engine, Fate, Refusal, Reviewer, Submit, Submitted};
 use ganger::history;
+use ganger::job::review::Verdict;
 use ganger::job::{Job, JobId, QueueName, State};
 use ganger::service::lock;
 use serde_json::json;
@@ -312,7 +313,7 @@ async fn a_retry_after_a_cancel_is_not_touched_by_the_slow_first_run() {
     let id = send(&engine, submit(None, &["ok:20000", "ok:100"], true)).await.unwrap().id;
     started(&world, 1).await;
     assert_eq!(engine.cancel(&id).await.unwrap().state, State::Cancelled);
-    engine.retry(&id).await.unwrap();
+    engine.retry(&id, "an operator").await.unwrap();
     let job = at_rest_as(&world, &id, State::Succeeded).await;
     let runs_so_far = runs(&world);
     assert_eq!(runs_so_far.len(), 2);
@@ -351,6 +352,27 @@ async fn at_rest_as(world: &World, id: &JobId, state: State) -> Job {
         assert!(tokio::time::Instant::now() < end, "job {id} rests as {:?}, not {state}", job.rest);
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lost_answer_to_an_approval_is_one_decision_and_what_follows_runs_once() {
+    let world = world();
+    let (node, engine) = node(&world).await;
+    let id = send(&engine, submit(None, &["review:10:1"], false)).await.unwrap().id;
+    assert_eq!(at_rest(&world, &id).await.rest.unwrap().state, State::InReview);
+    let reviewer = |by: &str| Reviewer { by: by.to_owned(), note: String::new() };
+    node.site.lose_answer("ledger.order");
+    let first = engine.approve(&id, Edits::default(), reviewer("ada")).await;
+    assert!(matches!(first, Err(Refusal::LedgerUnavailable { unknown: true, .. })), "{first:?}");
+    let second = engine.reject(&id, reviewer("bob")).await;
+    let Err(Refusal::Decided { decision, .. }) = second else { panic!("{second:?}") };
+    assert_eq!((decision.verdict, decision.by.as_str()), (Verdict::Approved, "ada"));
+    // Nobody pushed what the approval had accepted; the sweep finds it.
+    started(&world, 2).await;
+    nothing_is_left(&world).await;
+    assert_eq!(runs(&world).len(), 2);
+    let kids = world.ledger.store().finished.values().filter(|row| row.job.spec.parent == Some(id.clone())).count();
+    assert_eq!(kids, 1);
 }
 
 #[tokio::test(start_paused = true)]

@@ -4,10 +4,11 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use ganger::clock::Timestamp;
-use ganger::job::{Fence, Job, JobId, NewJob, NodeId, Seq, TypeName};
+use ganger::job::{Fence, Job, JobId, NewJob, NodeId, Review, Seq, TypeName};
 use ganger::ledger::{
     Batch, BatchAnswer, Confirm, Confirmed, Dropped, Heard, Identity, JobFilter, Ledger, LedgerError, LiveEntry, Node,
-    Order, Ordered, Pause, Result, Retention, Scope, Setting, Settled, Sizes, Verdict,
+    Order, Ordered, Outlived, Pause, Result, Retention, ReviewBacklog, ReviewFilter, ReviewOrder, Scope, Setting,
+    Settled, Sizes, Tally, Verdict,
 };
 
 use crate::site::{Cut, Site};
@@ -138,6 +139,27 @@ impl Ledger for SiteLedger {
         self.call("ledger.order", effect).await
     }
 
+    async fn reviews(
+        &self,
+        filter: &ReviewFilter,
+        order: ReviewOrder,
+        from: Option<i64>,
+        limit: u32,
+    ) -> Result<Vec<Review>> {
+        let filter = filter.clone();
+        let effect = move |model: ModelLedger| async move { model.reviews(&filter, order, from, limit).await };
+        self.call("ledger.reviews", effect).await
+    }
+
+    async fn reviews_of(&self, job: &JobId) -> Result<Vec<Review>> {
+        let job = job.clone();
+        self.call("ledger.reviews_of", move |model| async move { model.reviews_of(&job).await }).await
+    }
+
+    async fn review_backlog(&self) -> Result<Vec<ReviewBacklog>> {
+        self.call("ledger.review_backlog", |model| async move { model.review_backlog().await }).await
+    }
+
     async fn pauses(&self) -> Result<Vec<Pause>> {
         self.call("ledger.pauses", |model| async move { model.pauses().await }).await
     }
@@ -164,6 +186,21 @@ impl Ledger for SiteLedger {
 
     async fn retain(&self, retention: Retention, now: Timestamp) -> Result<Dropped> {
         self.call("ledger.retain", move |model| async move { model.retain(retention, now).await }).await
+    }
+
+    async fn add_tallies(&self, node: &NodeId, number: i64, tallies: &[Tally]) -> Result<()> {
+        let (node, tallies) = (node.clone(), tallies.to_vec());
+        let effect = move |model: ModelLedger| async move { model.add_tallies(&node, number, &tallies).await };
+        self.call("ledger.add_tallies", effect).await
+    }
+
+    async fn tallies(&self, since: i64) -> Result<Vec<Tally>> {
+        self.call("ledger.tallies", move |model| async move { model.tallies(since).await }).await
+    }
+
+    async fn drop_tallies(&self, outlived: &[Outlived]) -> Result<u64> {
+        let outlived = outlived.to_vec();
+        self.call("ledger.drop_tallies", move |model| async move { model.drop_tallies(&outlived).await }).await
     }
 
     async fn heartbeat(&self, node: &Node, lapse_ms: i64) -> Result<Heard> {

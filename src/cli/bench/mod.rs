@@ -3,7 +3,7 @@
 //! All figures come through the HTTP API: the rate of acknowledged submits, the time from the first
 //! submit to an empty queue, and, at a steady offered rate, the wait that each job's own record shows.
 
-mod child;
+mod daemon;
 mod load;
 
 use std::time::Duration;
@@ -13,7 +13,7 @@ use serde_json::json;
 
 use crate::job::JobId;
 
-use self::child::Child;
+use self::daemon::Daemon;
 use self::load::{Load, Rates};
 use super::client::{Client, ClientArgs};
 use super::failure::{DONE, Failure, Outcome};
@@ -79,9 +79,9 @@ impl Args {
             let client = Client::new(&self.client)?;
             return self.measure(&client).await;
         }
-        let child = Child::start(self.redis_url.as_deref(), self.database_url.as_deref()).await?;
-        output::talk(&format!("measuring a daemon of its own at {}", child.server()));
-        let outcome = match Client::for_servers(child.server(), None) {
+        let daemon = Daemon::start(self.redis_url.as_deref(), self.database_url.as_deref()).await?;
+        output::talk(&format!("measuring a daemon of its own at {}", daemon.server()));
+        let outcome = match Client::for_servers(daemon.server(), None) {
             Ok(client) => tokio::select! {
                 outcome = self.measure(&client) => outcome,
                 // An interrupt must not leave the daemon and its folder behind.
@@ -89,7 +89,7 @@ impl Args {
             },
             Err(failure) => Err(failure),
         };
-        child.stop().await;
+        daemon.stop().await;
         outcome
     }
 

@@ -28,6 +28,7 @@ use super::core::Core;
 use super::settings;
 
 pub(super) use facts::counts_threads;
+pub use orders::Figure;
 pub use orders::Scale;
 pub(super) use orders::{lift, scale};
 pub use views::{PoolOnNode, PoolView, ProposalView};

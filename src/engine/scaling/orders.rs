@@ -28,45 +28,56 @@ pub struct Scale {
     pub ttl_ms: Option<i64>,
 }
 
-/// An override as its setting has it.
-#[derive(Debug, Default, Serialize, Deserialize)]
+/// What operators have set of a pool, as its setting has it. Each figure has its own author and end.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
-struct Letter {
-    min: Option<Figure>,
-    max: Option<Figure>,
-    floor: Option<Figure>,
+pub struct Figures {
+    /// Instead of the configured `min`.
+    pub min: Option<Figure>,
+    /// Instead of the configured `max`.
+    pub max: Option<Figure>,
+    /// A size to grow to at once.
+    pub floor: Option<Figure>,
 }
 
-#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
-struct Figure {
-    workers: usize,
-    until_ms: Option<i64>,
+/// One figure.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Figure {
+    /// How many workers.
+    pub workers: usize,
+    /// Until when, in milliseconds since the Unix epoch; `None`: until it is lifted.
+    pub until_ms: Option<i64>,
+    /// Who set it.
+    pub by: String,
+    /// Why; may be empty.
+    pub reason: String,
 }
 
-impl Figure {
-    fn order(self) -> Order {
-        Order { workers: self.workers, until: self.until_ms.map(Timestamp) }
+impl Figures {
+    /// What the policy makes of them.
+    pub(super) fn orders(&self) -> Override {
+        let order = |figure: &Option<Figure>| {
+            let figure = figure.as_ref()?;
+            Some(Order { workers: figure.workers, until: figure.until_ms.map(Timestamp) })
+        };
+        Override { min: order(&self.min), max: order(&self.max), floor: order(&self.floor) }
     }
-
-    fn of(order: Order) -> Self {
-        Self { workers: order.workers, until_ms: order.until.map(Timestamp::millis) }
-    }
 }
 
-/// The override of a pool, and who set it last.
-pub(super) fn of(core: &Core, pool: &PoolName, now: Timestamp) -> (Override, Option<Setting>) {
+/// What is set of a pool and holds at `now`, and the setting that says so.
+pub(super) fn of(core: &Core, pool: &PoolName, now: Timestamp) -> (Figures, Option<Setting>) {
     let setting = core.settings.get(OVERRIDE, pool.as_str(), now);
-    let letter = setting.as_ref().and_then(|setting| serde_json::from_str::<Letter>(&setting.value).ok());
-    let letter = letter.unwrap_or_default();
-    let order =
-        |figure: Option<Figure>| figure.map(Figure::order).filter(|it| it.until.is_none_or(|until| now < until));
-    let overrides = Override { min: order(letter.min), max: order(letter.max), floor: order(letter.floor) };
-    (overrides, setting)
+    let figures = setting.as_ref().and_then(|setting| serde_json::from_str::<Figures>(&setting.value).ok());
+    let mut figures = figures.unwrap_or_default();
+    for figure in [&mut figures.min, &mut figures.max, &mut figures.floor] {
+        figure.take_if(|figure| figure.until_ms.is_some_and(|until| until <= now.millis()));
+    }
+    (figures, setting)
 }
 
 /// The override of a pool.
 pub(super) fn in_force(core: &Core, pool: &PoolName, now: Timestamp) -> Override {
-    of(core, pool, now).0
+    of(core, pool, now).0.orders()
 }
 
 fn known(core: &Core, name: &str) -> Result<Pool, Refusal> {
@@ -79,20 +90,28 @@ fn known(core: &Core, name: &str) -> Result<Pool, Refusal> {
 }
 
 /// Changes the bounds of a pool: durable before it returns, in force here at once and on other nodes soon.
-pub(in crate::engine) async fn scale(core: &Core, name: &str, change: Scale, by: &str) -> Result<(), Refusal> {
+pub(in crate::engine) async fn scale(
+    core: &Core,
+    name: &str,
+    change: Scale,
+    by: &str,
+    reason: &str,
+) -> Result<(), Refusal> {
     let pool = known(core, name)?;
     let now = core.clock.now();
     let (old, _) = of(core, &pool.name, now);
-    let until = change.ttl_ms.map(|ms| now.plus_ms(ms));
-    let merged = |old: Option<Order>, said: Option<Option<usize>>| match said {
+    let until_ms = change.ttl_ms.map(|ms| now.plus_ms(ms).millis());
+    let set = |workers| Figure { workers, until_ms, by: by.to_owned(), reason: reason.to_owned() };
+    let merged = |old: Option<Figure>, said: Option<Option<usize>>| match said {
         None => old,
-        Some(workers) => workers.map(|workers| Order { workers, until }),
+        Some(workers) => workers.map(set),
     };
-    let overrides = Override {
+    let figures = Figures {
         min: merged(old.min, change.min),
         max: merged(old.max, change.max),
         floor: merged(old.floor, change.floor),
     };
+    let overrides = figures.orders();
     overrides.check(&pool, WORKERS_MAX, now).map_err(|error| {
         let (field, value, expected) = (error.field, error.value, &error.expected);
         Refusal::BadField { field, reason: format!("is {value}; {expected}") }
@@ -101,32 +120,29 @@ pub(in crate::engine) async fn scale(core: &Core, name: &str, change: Scale, by:
     if orders.iter().all(Option::is_none) {
         return drop_all(core, &pool).await;
     }
-    let letter = Letter {
-        min: overrides.min.map(Figure::of),
-        max: overrides.max.map(Figure::of),
-        floor: overrides.floor.map(Figure::of),
-    };
     // The setting lapses with the last of its figures, if each of them does.
     let ends: Option<Vec<Timestamp>> = orders.iter().flatten().map(|order| order.until).collect();
     let setting = Setting {
         kind: OVERRIDE.to_owned(),
         name: pool.name.to_string(),
-        value: serde_json::to_string(&letter).unwrap_or_default(),
+        value: serde_json::to_string(&figures).unwrap_or_default(),
         by: by.to_owned(),
         since: now,
         until: ends.and_then(|ends| ends.into_iter().max()),
     };
     settings::set(core, &setting).await?;
-    tracing::info!(pool.name = %pool.name, bounds = %setting.value, by, "Pool {} has other bounds, says {by}", pool.name);
+    tracing::info!(pool.name = %pool.name, bounds = %setting.value, by, reason,
+        "Pool {} has other bounds, says {by}", pool.name);
     core.scaler.nudge();
     Ok(())
 }
 
 /// Lifts everything that was set of a pool.
-pub(in crate::engine) async fn lift(core: &Core, name: &str, by: &str) -> Result<(), Refusal> {
+pub(in crate::engine) async fn lift(core: &Core, name: &str, by: &str, reason: &str) -> Result<(), Refusal> {
     let pool = known(core, name)?;
     drop_all(core, &pool).await?;
-    tracing::info!(pool.name = %pool.name, by, "Pool {} has its configured bounds again, says {by}", pool.name);
+    tracing::info!(pool.name = %pool.name, by, reason,
+        "Pool {} has its configured bounds again, says {by}", pool.name);
     Ok(())
 }
 

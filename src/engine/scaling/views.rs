@@ -7,10 +7,10 @@ use crate::engine::core::Core;
 use crate::engine::report;
 use crate::ledger::Setting;
 use crate::policy::catalog::Pool;
-use crate::policy::scaling::{Bounds, Decision, Override, Proposal, bounds};
+use crate::policy::scaling::{Bounds, Decision, Proposal, bounds};
 use crate::service::lock;
 
-use super::orders;
+use super::orders::{self, Figures};
 
 /// A pool as the API shows it.
 #[derive(Debug, Clone, PartialEq)]
@@ -19,9 +19,9 @@ pub struct PoolView {
     pub pool: Pool,
     /// Between what it moves now.
     pub bounds: Bounds,
-    /// What an operator has set of them.
-    pub overrides: Override,
-    /// The setting that says so, with who and when.
+    /// What operators have set of them.
+    pub figures: Figures,
+    /// The setting that says so, with who touched it last and when.
     pub setting: Option<Setting>,
     /// The pool on each node that lives: this one's as it is, the others' as they last told.
     pub nodes: Vec<PoolOnNode>,
@@ -132,9 +132,9 @@ pub(in crate::engine) fn everywhere(core: &Core) -> Vec<PoolView> {
         .flat_map(|told| told.report.pools.into_iter().map(move |pool| PoolOnNode { node: told.name.clone(), ..pool }))
         .collect();
     let view = |pool: &Pool| {
-        let (overrides, setting) = orders::of(core, &pool.name, now);
+        let (figures, setting) = orders::of(core, &pool.name, now);
         let nodes = nodes.iter().filter(|on_node| on_node.name == pool.name.as_str()).cloned().collect();
-        PoolView { pool: pool.clone(), bounds: bounds(pool, &overrides, now), overrides, setting, nodes }
+        PoolView { pool: pool.clone(), bounds: bounds(pool, &figures.orders(), now), figures, setting, nodes }
     };
     core.catalog().pools.values().map(view).collect()
 }

@@ -32,7 +32,7 @@ use crate::telemetry::metrics;
 use super::Refusal;
 use super::core::Core;
 
-pub use views::{NodeShedding, QueueShedding, RuleShedding, SheddingView};
+pub use views::{NodeShedding, QueueShedding, RuleShedding, SetByHand, SheddingView};
 
 pub(super) use runs::Ended;
 pub(super) use views::{own, set, view};
@@ -153,7 +153,7 @@ fn settings(core: &Core) -> Settings {
 fn mode(core: &Core) -> Option<Mode> {
     let (kind, name) = SETTING;
     let setting = core.settings.get(kind, name, core.clock.now())?;
-    Mode::parse(&serde_json::from_str::<String>(&setting.value).ok()?)
+    Mode::parse(&serde_json::from_str::<views::Letter>(&setting.value).ok()?.mode)
 }
 
 async fn tick(core: &Core) {
@@ -221,8 +221,11 @@ fn tell_level(before: &Standing, after: &Standing, queue: &QueueName) {
         return;
     }
     let rules = if to > 0 { after.rules(queue) } else { before.rules(queue) };
-    let why = rules.iter().map(|rule| after.value_of(rule, queue)).collect::<Vec<_>>().join(", ");
-    let why = if why.is_empty() { "by hand".to_owned() } else { why };
+    let why = if before.mode == after.mode {
+        rules.iter().map(|rule| after.value_of(rule, queue)).collect::<Vec<_>>().join(", ")
+    } else {
+        format!("shedding is set to {}", after.mode)
+    };
     if to > from {
         tracing::warn!(queue.name = %queue, shed.level = to, shed.from = from, shed.rules = %rules,
             "Queue {queue} sheds at level {to} (was {from}): {why}");

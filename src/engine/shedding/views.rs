@@ -16,12 +16,31 @@ use super::{SETTING, apply};
 pub struct SheddingView {
     /// Who decides.
     pub mode: Mode,
-    /// Who said so and when; `None`: the configuration.
-    pub set_by: Option<(String, Timestamp)>,
+    /// Who said so at run time; `None`: the configuration.
+    pub set: Option<SetByHand>,
     /// The types that are refused first.
     pub first: Vec<TypeName>,
     /// All living nodes, the one that answers first.
     pub nodes: Vec<(String, String, NodeShedding)>,
+}
+
+/// What an operator said of who decides.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SetByHand {
+    /// Who.
+    pub by: String,
+    /// Why; may be empty.
+    pub reason: String,
+    /// When.
+    pub at: Timestamp,
+}
+
+/// The same as its setting has it.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Letter {
+    /// As [`Mode::parse`] reads it.
+    pub(super) mode: String,
+    reason: String,
 }
 
 /// One node's part. Others' is as old as their last heartbeat.
@@ -109,25 +128,29 @@ pub(in crate::engine) fn view(core: &Core) -> SheddingView {
     let told = report::all(core).into_iter();
     SheddingView {
         mode: core.shedding.standing().mode,
-        set_by: setting.map(|setting| (setting.by, setting.since)),
+        set: setting.map(|setting| {
+            let reason = serde_json::from_str(&setting.value).map(|letter: Letter| letter.reason).unwrap_or_default();
+            SetByHand { by: setting.by, reason, at: setting.since }
+        }),
         first: core.setup.load().shedding.first.iter().cloned().collect(),
         nodes: told.map(|told| (told.node.to_string(), told.name, told.report.shedding)).collect(),
     }
 }
 
 /// Overrides who decides, on all nodes until it is set again; durable before it returns.
-pub(in crate::engine) async fn set(core: &Core, mode: Mode, by: &str) -> Result<SheddingView, Refusal> {
+pub(in crate::engine) async fn set(core: &Core, mode: Mode, by: &str, reason: &str) -> Result<SheddingView, Refusal> {
     let (kind, name) = SETTING;
+    let letter = Letter { mode: mode.to_string(), reason: reason.to_owned() };
     let setting = Setting {
         kind: kind.to_owned(),
         name: name.to_owned(),
-        value: serde_json::Value::from(mode.to_string()).to_string(),
+        value: serde_json::to_string(&letter).unwrap_or_default(),
         by: by.to_owned(),
         since: core.clock.now(),
         until: None,
     };
     settings::set(core, &setting).await?;
-    tracing::warn!(shed.mode = %mode, operator.name = %by, "Load shedding is set to {mode} by {by}");
+    tracing::warn!(shed.mode = %mode, by, reason, "Load shedding is set to {mode} by {by}");
     apply(core);
     Ok(view(core))
 }

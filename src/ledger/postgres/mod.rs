@@ -8,7 +8,9 @@ mod accept;
 mod connections;
 mod orders;
 mod retain;
+mod reviews;
 mod settle;
+mod tallies;
 
 use std::collections::HashMap;
 use std::future::Future;
@@ -24,18 +26,21 @@ use tokio::time::Instant;
 use self::connections::Connections;
 use super::fault::{self, Stage};
 use super::migrations::{self, Known, MigrationStatus};
+use super::review::{self, REVIEWS_OF_MAX, ReviewTerms};
 use super::row::{self, Cells, PageTerms};
 use super::{
     Batch, BatchAnswer, Confirm, Confirmed, Dropped, Heard, Identity, JobFilter, Ledger, LedgerError, LiveEntry, Node,
-    Order, Ordered, Pause, Result, Retention, Scope, Setting, Sizes, accept as accepting, order as ordering,
-    settle as settling,
+    Order, Ordered, Outlived, Pause, Result, Retention, ReviewBacklog, ReviewFilter, ReviewOrder, Scope, Setting,
+    Sizes, Tally, accept as accepting, order as ordering, settle as settling,
 };
 use crate::clock::Timestamp;
-use crate::job::{Fence, Job, JobId, NewJob, NodeId, Seq, TypeName};
+use crate::job::{Fence, Job, JobId, NewJob, NodeId, Review, Seq, TypeName};
 
 const MIGRATIONS: Known = &[
     (1, "ledger", include_str!("../../../migrations/postgres/0001_ledger.sql")),
     (2, "settings", include_str!("../../../migrations/postgres/0002_settings.sql")),
+    (3, "tallies", include_str!("../../../migrations/postgres/0003_tallies.sql")),
+    (4, "reviews", include_str!("../../../migrations/postgres/0004_reviews.sql")),
 ];
 
 /// How long migrations may take: they may rewrite tables, but must not hang on a lock for ever.
@@ -122,6 +127,20 @@ impl PostgresLedger {
         values.map_err(|error| fault::postgres(&self.place, &error, false))
     }
 
+    /// Carries out orders in one transaction.
+    async fn order_once(&self, stage: &Stage, orders: &[Order], now: Timestamp) -> sqlx::Result<Vec<Ordered>> {
+        let mut connection = self.connections.take().await?;
+        let answers = async {
+            let mut transaction = connection.begin().await?;
+            let answers = ordering::carry_out(&mut Steps(&mut transaction), orders, now).await?;
+            stage.committing();
+            transaction.commit().await?;
+            Ok(answers)
+        };
+        let answers = answers.await;
+        connection.end(answers)
+    }
+
     /// Writes with one statement; answers how many rows it changed.
     async fn write(&self, query: sqlx::query::Query<'_, sqlx::Postgres, sqlx::postgres::PgArguments>) -> Result<u64> {
         let stage = Stage::default();
@@ -133,6 +152,14 @@ impl PostgresLedger {
         });
         Ok(done.await?.rows_affected())
     }
+}
+
+/// How often orders are tried that others get in the way of: each try means that some other order was done.
+const ORDER_TRIES_MAX: u32 = 10;
+
+/// Whether the server rolled back for a row that moved to another partition meanwhile, or for a deadlock.
+fn is_overtaken(told: &dyn sqlx::error::DatabaseError) -> bool {
+    told.code().is_some_and(|code| matches!(&*code, "40001" | "40P01"))
 }
 
 /// Brings the schema to this program's version.
@@ -324,18 +351,48 @@ impl Ledger for PostgresLedger {
     async fn order(&self, orders: &[Order], now: Timestamp) -> Result<Vec<Ordered>> {
         let stage = Stage::default();
         let work = async {
-            let mut connection = self.connections.take().await?;
-            let answers = async {
-                let mut transaction = connection.begin().await?;
-                let answers = ordering::carry_out(&mut Steps(&mut transaction), orders, now).await?;
-                stage.committing();
-                transaction.commit().await?;
-                Ok(answers)
-            };
-            let answers = answers.await;
-            connection.end(answers)
+            let mut tries = 0;
+            loop {
+                tries += 1;
+                match self.order_once(&stage, orders, now).await {
+                    // Somebody else moved a row while this waited for it, and nothing was written.
+                    Err(sqlx::Error::Database(told)) if tries < ORDER_TRIES_MAX && is_overtaken(&*told) => {}
+                    answers => return answers,
+                }
+            }
         };
         self.call(&stage, work).await
+    }
+
+    async fn reviews(
+        &self,
+        filter: &ReviewFilter,
+        order: ReviewOrder,
+        from: Option<i64>,
+        limit: u32,
+    ) -> Result<Vec<Review>> {
+        let terms = ReviewTerms::of(filter, order, from, limit);
+        let text = match order {
+            ReviewOrder::NewestFirst => include_str!("sql/reviews_newest.sql"),
+            ReviewOrder::OldestFirst => include_str!("sql/reviews_oldest.sql"),
+        };
+        let query = sqlx::query(text)
+            .bind(terms.from)
+            .bind(terms.limit)
+            .bind(terms.queue)
+            .bind(terms.job_type)
+            .bind(terms.reason)
+            .bind(terms.standing);
+        self.rows(query, review::review).await
+    }
+
+    async fn reviews_of(&self, job: &JobId) -> Result<Vec<Review>> {
+        let query = sqlx::query(include_str!("sql/reviews_of.sql")).bind(job.as_str()).bind(REVIEWS_OF_MAX);
+        self.rows(query, review::review).await
+    }
+
+    async fn review_backlog(&self) -> Result<Vec<ReviewBacklog>> {
+        self.rows(sqlx::query(include_str!("sql/review_backlog.sql")), review::backlog).await
     }
 
     async fn pauses(&self) -> Result<Vec<Pause>> {
@@ -378,6 +435,18 @@ impl Ledger for PostgresLedger {
 
     async fn retain(&self, retention: Retention, now: Timestamp) -> Result<Dropped> {
         retain::pass(self, retention, now).await
+    }
+
+    async fn add_tallies(&self, node: &NodeId, number: i64, tallies: &[Tally]) -> Result<()> {
+        tallies::add(self, node, number, tallies).await
+    }
+
+    async fn tallies(&self, since: i64) -> Result<Vec<Tally>> {
+        self.rows(sqlx::query(include_str!("sql/tallies.sql")).bind(since), row::tally).await
+    }
+
+    async fn drop_tallies(&self, outlived: &[Outlived]) -> Result<u64> {
+        tallies::drop_outlived(self, outlived).await
     }
 
     async fn heartbeat(&self, node: &Node, lapse_ms: i64) -> Result<Heard> {

@@ -218,18 +218,19 @@ async fn open_ahead(ledger: &PostgresLedger, parts: &[Part], now: Timestamp) -> 
             let text = include_str!("sql/retain_open.sql")
                 .replace("BUCKET", &bucket.to_string())
                 .replace("NEXT", &(bucket + 1).to_string());
-            done &= in_a_hurry(ledger, text).await?;
+            done &= in_a_hurry(ledger, vec![text]).await?;
         }
     }
     Ok(done)
 }
 
 async fn drop_partition(ledger: &PostgresLedger, bucket: i64) -> Result<bool> {
-    in_a_hurry(ledger, include_str!("sql/retain_drop.sql").replace("BUCKET", &bucket.to_string())).await
+    let texts = [include_str!("sql/retain_reviews.sql"), include_str!("sql/retain_drop.sql")];
+    in_a_hurry(ledger, texts.map(|text| text.replace("BUCKET", &bucket.to_string())).to_vec()).await
 }
 
 /// Runs a change of the schema that gives way to everybody else; false if it could not have its lock.
-async fn in_a_hurry(ledger: &PostgresLedger, text: String) -> Result<bool> {
+async fn in_a_hurry(ledger: &PostgresLedger, texts: Vec<String>) -> Result<bool> {
     /// The lock was not to be had, or another node did the same at the same moment.
     const LATER: [&str; 5] = ["55P03", "40P01", "42P07", "23505", "23514"];
     let stage = Stage::default();
@@ -238,8 +239,10 @@ async fn in_a_hurry(ledger: &PostgresLedger, text: String) -> Result<bool> {
         let done = async {
             let mut transaction = connection.begin().await?;
             sqlx::query(include_str!("sql/retain_hurry.sql")).execute(&mut *transaction).await?;
-            // The text is this program's own, with numbers in it.
-            sqlx::query(AssertSqlSafe(text)).persistent(false).execute(&mut *transaction).await?;
+            for text in texts {
+                // The text is this program's own, with numbers in it.
+                sqlx::query(AssertSqlSafe(text)).persistent(false).execute(&mut *transaction).await?;
+            }
             stage.committing();
             transaction.commit().await
         };

@@ -7,7 +7,9 @@ mod accept;
 mod orders;
 mod repeated;
 mod retain;
+mod reviews;
 mod settle;
+mod tallies;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -24,18 +26,21 @@ use tokio::time::Instant;
 
 use super::fault::{self, Stage};
 use super::migrations::{self, Known, MigrationStatus};
+use super::review::{self, REVIEWS_OF_MAX, ReviewTerms};
 use super::row::{self, Cells, PageTerms};
 use super::{
     Batch, BatchAnswer, Confirm, Confirmed, Dropped, Heard, Identity, JobFilter, Ledger, LiveEntry, Node, Order,
-    Ordered, Pause, Result, Retention, Scope, Setting, Sizes, accept as accepting, order as ordering,
-    settle as settling,
+    Ordered, Outlived, Pause, Result, Retention, ReviewBacklog, ReviewFilter, ReviewOrder, Scope, Setting, Sizes,
+    Tally, accept as accepting, order as ordering, settle as settling,
 };
 use crate::clock::{Clock, Timestamp};
-use crate::job::{Fence, Job, JobId, NewJob, NodeId, Seq, TypeName};
+use crate::job::{Fence, Job, JobId, NewJob, NodeId, Review, Seq, TypeName};
 
 const MIGRATIONS: Known = &[
     (1, "ledger", include_str!("../../../migrations/sqlite/0001_ledger.sql")),
     (2, "settings", include_str!("../../../migrations/sqlite/0002_settings.sql")),
+    (3, "tallies", include_str!("../../../migrations/sqlite/0003_tallies.sql")),
+    (4, "reviews", include_str!("../../../migrations/sqlite/0004_reviews.sql")),
 ];
 
 /// Takes the write lock at once: a transaction that reads first and writes later fails without
@@ -346,6 +351,37 @@ impl Ledger for SqliteLedger {
         self.transaction(Orders(orders, now)).await
     }
 
+    async fn reviews(
+        &self,
+        filter: &ReviewFilter,
+        order: ReviewOrder,
+        from: Option<i64>,
+        limit: u32,
+    ) -> Result<Vec<Review>> {
+        let terms = ReviewTerms::of(filter, order, from, limit);
+        let text = match order {
+            ReviewOrder::NewestFirst => include_str!("sql/reviews_newest.sql"),
+            ReviewOrder::OldestFirst => include_str!("sql/reviews_oldest.sql"),
+        };
+        let query = sqlx::query(text)
+            .bind(terms.from)
+            .bind(terms.limit)
+            .bind(terms.queue)
+            .bind(terms.job_type)
+            .bind(terms.reason)
+            .bind(terms.standing);
+        self.rows(query, review::review).await
+    }
+
+    async fn reviews_of(&self, job: &JobId) -> Result<Vec<Review>> {
+        let query = sqlx::query(include_str!("sql/reviews_of.sql")).bind(job.as_str()).bind(REVIEWS_OF_MAX);
+        self.rows(query, review::review).await
+    }
+
+    async fn review_backlog(&self) -> Result<Vec<ReviewBacklog>> {
+        self.rows(sqlx::query(include_str!("sql/review_backlog.sql")), review::backlog).await
+    }
+
     async fn pauses(&self) -> Result<Vec<Pause>> {
         self.rows(sqlx::query(include_str!("sql/pauses.sql")), row::pause).await
     }
@@ -386,6 +422,18 @@ impl Ledger for SqliteLedger {
 
     async fn retain(&self, retention: Retention, now: Timestamp) -> Result<Dropped> {
         retain::pass(self, retention, now).await
+    }
+
+    async fn add_tallies(&self, node: &NodeId, number: i64, tallies: &[Tally]) -> Result<()> {
+        tallies::add(self, node, number, tallies).await
+    }
+
+    async fn tallies(&self, since: i64) -> Result<Vec<Tally>> {
+        self.rows(sqlx::query(include_str!("sql/tallies.sql")).bind(since), row::tally).await
+    }
+
+    async fn drop_tallies(&self, outlived: &[Outlived]) -> Result<u64> {
+        tallies::drop_outlived(self, outlived).await
     }
 
     async fn heartbeat(&self, node: &Node, lapse_ms: i64) -> Result<Heard> {

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use super::{Steps, json};
 use crate::clock::Timestamp;
 use crate::job::{Failure, JobId, Seq, State};
+use crate::ledger::Ruling;
 use crate::ledger::order::{OrderSteps, Standing};
 use crate::ledger::row::{self, Cells};
 
@@ -47,19 +48,23 @@ impl OrderSteps for Steps<'_> {
         Ok(new)
     }
 
-    async fn decide(&mut self, seq: Seq, state: State, result: Option<&[u8]>, now: Timestamp) -> sqlx::Result<()> {
+    async fn decide(&mut self, state: State, ruling: &Ruling, now: Timestamp) -> sqlx::Result<()> {
+        let (class, message) = row::error(ruling.error.as_ref());
         sqlx::query(include_str!("sql/order_decide.sql"))
-            .bind(seq)
+            .bind(ruling.seq)
             .bind(state.name())
-            .bind(result)
+            .bind(ruling.result.as_deref())
             .bind(now.millis())
+            .bind(class)
+            .bind(message)
             .execute(&mut *self.0)
             .await?;
-        self.keys_rest(seq, Some(now)).await
+        self.keys_rest(ruling.seq, Some(now)).await
     }
 
     async fn delete(&mut self, seq: Seq) -> sqlx::Result<()> {
         sqlx::query(include_str!("sql/order_keys_drop.sql")).bind(seq).execute(&mut *self.0).await?;
+        sqlx::query(include_str!("sql/order_reviews_drop.sql")).bind(seq).execute(&mut *self.0).await?;
         sqlx::query(include_str!("sql/order_delete.sql")).bind(seq).execute(&mut *self.0).await.map(drop)
     }
 }

@@ -8,7 +8,7 @@ use std::sync::atomic::Ordering;
 
 use sqlx::AssertSqlSafe;
 
-use super::{SqliteLedger, json};
+use super::{AsyncWork, SqliteLedger, Steps, json};
 use crate::clock::Timestamp;
 use crate::job::Seq;
 use crate::ledger::fault;
@@ -67,7 +67,7 @@ pub(super) async fn pass(ledger: &SqliteLedger, retention: Retention, now: Times
         (going, dropped.more) = excess.step(&oldest);
         if going > 0 {
             let seqs: Vec<Seq> = oldest[..going].iter().map(|job| job.seq).collect();
-            dropped.jobs += ledger.write(sqlx::query(include_str!("sql/retain_drop.sql")).bind(json(&seqs))).await?;
+            dropped.jobs += ledger.transaction(Drops(&seqs)).await?;
         }
         if !dropped.more {
             keys_before = oldest.get(going).map_or(keys_before, |kept| kept.finished_at.min(keys_before));
@@ -83,6 +83,18 @@ pub(super) async fn pass(ledger: &SqliteLedger, retention: Retention, now: Times
     dropped.more |= shrink(ledger).await?;
     restrain_log(ledger).await?;
     Ok(dropped)
+}
+
+/// Finished jobs that go, with their reviews.
+struct Drops<'a>(&'a [Seq]);
+
+impl AsyncWork<u64> for Drops<'_> {
+    async fn run(self, steps: Steps<'_>) -> sqlx::Result<u64> {
+        let seqs = json(self.0);
+        sqlx::query(include_str!("sql/retain_reviews.sql")).bind(&seqs).execute(&mut *steps.0).await?;
+        let dropped = sqlx::query(include_str!("sql/retain_drop.sql")).bind(&seqs).execute(&mut *steps.0).await?;
+        Ok(dropped.rows_affected())
+    }
 }
 
 impl Excess {

@@ -4,6 +4,8 @@ use crate::clock::Timestamp;
 
 /// How many times the slow start doubles before it lets everything through.
 const DOUBLINGS: i64 = 6;
+/// Milliseconds from the end of a probe's time to the end of its permit: its node ends the run and says so.
+const REPORT_MS: i64 = 1_000;
 
 /// When a breaker opens, for how long, and how it closes. One set for all breakers.
 #[derive(Debug, Clone, PartialEq)]
@@ -59,10 +61,11 @@ impl Rules {
         self.errors.iter().any(|counted| counted == class)
     }
 
-    /// When a probe of a job that may take `timeout_ms` counts as failed.
+    /// When a probe of a job that may take `timeout_ms` counts as failed if nobody reports on it. One that reaches the
+    /// job's own time limit is reported as what it is, a timeout.
     #[must_use]
     pub fn probe_deadline(&self, now: Timestamp, timeout_ms: u64) -> Timestamp {
-        now.plus_ms(i64::try_from(timeout_ms).unwrap_or(i64::MAX).min(self.probe_ms_max))
+        now.plus_ms(i64::try_from(timeout_ms).unwrap_or(i64::MAX).min(self.probe_ms_max)).plus_ms(REPORT_MS)
     }
 
     /// How long the `opening`-th opening in a row lasts (1 for the first), in milliseconds.

@@ -119,11 +119,26 @@ fn a_probe_that_nobody_reports_on_has_failed_and_a_late_report_changes_nothing()
     let pass = probe(&mut breaker, &rules, 60_000, 7);
     assert_eq!(breaker.lapse(&rules, at(119_999)), None);
     assert_eq!(breaker.next_change(&rules, at(60_001)), Some(at(120_000)));
-    assert_eq!(breaker.lapse(&rules, at(125_000)).unwrap().why, "a probe of a did not report in time");
+    let why = breaker.lapse(&rules, at(125_000)).unwrap().why;
+    assert_eq!(why, "a probe of a timed out, or its node died: nobody reported on it by its deadline");
     assert_eq!(breaker.next_change(&rules, at(125_000)), Some(at(180_000)), "counted from the deadline");
     let late = breaker.conclude(pass, Call::Answered(1), &rules, at(125_001));
     assert!(late.is_stale);
     assert_eq!(breaker.record().state.name(), "open");
+}
+
+#[test]
+fn a_probe_that_reaches_its_time_limit_is_reported_before_its_permit_ends() {
+    let (mut breaker, rules) = (open(), Rules::default());
+    let deadline = rules.probe_deadline(at(60_000), 5_000);
+    let record = breaker.with_permits(&rules, at(60_000), "a", &[7], deadline).unwrap();
+    breaker.merge(&record);
+    let ended = at(60_000 + 5_000 + 50);
+    assert_eq!(breaker.lapse(&rules, ended), None, "its run is ended now, and its node says so");
+    let pass = Pass { generation: record.generation, permit: Some(7) };
+    let told = breaker.conclude(pass, Call::Failed("timeout"), &rules, ended);
+    assert_eq!(told.transition.unwrap().why, "a probe failed with class timeout");
+    assert!(rules.probe_deadline(at(0), 600_000) < at(rules.probe_ms_max + 5_000), "whatever the job may take");
 }
 
 #[test]

@@ -20,7 +20,7 @@ pub struct Checks {
     pub memory_usage: bool,
     /// The broker is open.
     pub queue_connectivity: bool,
-    /// No MCP server's breaker is open.
+    /// No MCP server's breaker is open, and each that was asked answers.
     pub mcp_server_connectivity: bool,
     /// The ledger answers.
     pub database_connectivity: bool,

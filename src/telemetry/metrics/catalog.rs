@@ -69,6 +69,63 @@ pub const CATALOG: &[Metric] = &[
         "",
         "Milliseconds that 95 % of the last 5 minutes' runs stayed below; absent without any",
     ),
+    // Business measures: means of windows over all nodes.
+    metric(
+        "test_execution_success_rate",
+        Kind::Gauge,
+        "environment",
+        "Share of the last 5 minutes' finished tests that succeeded, 0 to 1; absent without any",
+    ),
+    metric(
+        "element_healing_success_rate",
+        Kind::Gauge,
+        "strategy",
+        "Share of the last 5 minutes' healings that healed, 0 to 1; absent without any",
+    ),
+    metric("healing_success_rate_24h", Kind::Gauge, "", "The same of the last 24 hours, over all strategies"),
+    metric("heal_success_rate", Kind::Gauge, "", "The same of the last 5 minutes, over all strategies"),
+    metric(
+        "heal_confidence",
+        Kind::Gauge,
+        "",
+        "Mean confidence of the last 5 minutes' healings that told one, 0 to 1; absent without any",
+    ),
+    metric(
+        "manual_review_rate",
+        Kind::Gauge,
+        "",
+        "Share of the last 5 minutes' finished healing jobs that went to manual review, 0 to 1; absent without any",
+    ),
+    metric(
+        "user_satisfaction_score",
+        Kind::Gauge,
+        "feature",
+        "Mean score of the last 24 hours' feedback, 1 (bad) to 5 (good); absent without any",
+    ),
+    metric(
+        "element_repository_hit_rate",
+        Kind::Gauge,
+        "cache_level",
+        "Share of the last 5 minutes' cache lookups that hit, 0 to 1; absent without any",
+    ),
+    metric(
+        "policy_evaluation_duration_ms",
+        Kind::Histogram,
+        "policy",
+        "Milliseconds that an evaluation of a policy took, as observed on this node since its start",
+    ),
+    metric(
+        "ganger_observations_total",
+        Kind::Counter,
+        "kind",
+        "Observations counted on this node: cache_lookup, policy_evaluation, healing, feedback",
+    ),
+    metric(
+        "ganger_observations_refused_total",
+        Kind::Counter,
+        "reason",
+        "Observations of handlers not counted: not_an_object, unknown_kind, unknown_member, bad_member, too_many, no_room",
+    ),
     // Admission.
     metric(
         "ganger_admissions_total",
@@ -148,6 +205,25 @@ pub const CATALOG: &[Metric] = &[
         Kind::Counter,
         "queue",
         "Handlers that did not stop within their grace and were dropped",
+    ),
+    // Reviews.
+    metric(
+        "ganger_reviews_open",
+        Kind::Gauge,
+        "reason",
+        "Jobs in review by why: requested, failed, poison, late; the same on every node",
+    ),
+    metric(
+        "ganger_review_oldest_age_seconds",
+        Kind::Gauge,
+        "",
+        "How long the oldest open review has waited; absent without any",
+    ),
+    metric(
+        "ganger_review_decisions_total",
+        Kind::Counter,
+        "decision",
+        "Reviews decided through this node: approved, edited, rejected, retried",
     ),
     // Leases and workers.
     metric(
@@ -233,6 +309,18 @@ pub const CATALOG: &[Metric] = &[
         "Results that came after the breaker had changed, and changed nothing",
     ),
     // The stores.
+    metric(
+        "mcp_tool_call_duration_seconds",
+        Kind::Histogram,
+        "tool,outcome",
+        "Length of a tool call; tool is one that the configuration or its server names, else other; outcome is success, error, timeout, cancelled",
+    ),
+    metric(
+        "mcp_server_health_check",
+        Kind::Gauge,
+        "server",
+        "1 when the MCP server answered its last ping within 500 ms, 0 when not; absent before its first",
+    ),
     metric("ganger_ledger_up", Kind::Gauge, "", "1 while the ledger answers"),
     metric("ganger_broker_up", Kind::Gauge, "", "1 while the broker is open for claims"),
     metric("ganger_ledger_commit_seconds", Kind::Histogram, "", "Time of one group commit"),
@@ -254,6 +342,18 @@ pub const CATALOG: &[Metric] = &[
         Kind::Counter,
         "kind",
         "Entries put right: outage (pushed again after a failed push), missing, ghost, misplaced, pause, lease",
+    ),
+    metric(
+        "ganger_config_reloads_total",
+        Kind::Counter,
+        "outcome",
+        "Reloads of the configuration (SIGHUP): applied, or refused because a file is bad",
+    ),
+    metric(
+        "ganger_config_last_success_timestamp_seconds",
+        Kind::Gauge,
+        "",
+        "When a configuration was last taken over, at the start or by a reload, in seconds since the Unix epoch",
     ),
     metric("ganger_build_info", Kind::Gauge, "version", "Always 1"),
 ];

@@ -6,17 +6,21 @@
 
 mod catalog;
 mod classes;
+mod measures;
 
 use metrics::{Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
 use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
 
+use crate::clock::Timestamp;
 use crate::job::Priority;
+use crate::job::review::Verdict;
 use crate::policy::breaker::State;
 use crate::policy::catalog::Catalog;
 use crate::policy::shedding::Rule;
 
 pub use catalog::{CATALOG, Kind, Metric};
 pub use classes::ErrorClasses;
+pub use measures::{measured, observations_refused, observed, policy_evaluated};
 
 /// Bucket edges of waits and runs in seconds: fine where a queue is quick, and exactly at the SLAs.
 const SECONDS: &[f64] = &[
@@ -39,6 +43,8 @@ pub fn install() -> Result<PrometheusHandle, BuildError> {
         .set_buckets_for_metric(Matcher::Suffix("_batch_rows".into()), ROWS)?
         .set_buckets_for_metric(Matcher::Suffix("_wait_seconds".into()), SECONDS)?
         .set_buckets_for_metric(Matcher::Suffix("_run_seconds".into()), SECONDS)?
+        .set_buckets_for_metric(Matcher::Full("policy_evaluation_duration_ms".into()), measures::EVALUATION_MS)?
+        .set_buckets_for_metric(Matcher::Full("mcp_tool_call_duration_seconds".into()), SECONDS)?
         .build_recorder();
     let handle = recorder.handle();
     let _already_installed = metrics::set_global_recorder(recorder);
@@ -104,6 +110,13 @@ pub fn start_at_zero(catalog: &Catalog) {
             finished(known.queue.as_str(), known.name.as_str(), outcome, 0);
         }
     }
+    for outcome in RELOAD_OUTCOMES {
+        counter!("ganger_config_reloads_total", "outcome" => outcome).absolute(0);
+    }
+    measures::start_at_zero();
+    for verdict in Verdict::ALL {
+        counter!("ganger_review_decisions_total", "decision" => verdict.name()).absolute(0);
+    }
     counter!("ganger_broker_rebuilds_total").absolute(0);
     for kind in ["outage", "missing", "ghost", "misplaced", "pause", "lease"] {
         counter!("ganger_broker_repairs_total", "kind" => kind).absolute(0);
@@ -113,6 +126,16 @@ pub fn start_at_zero(catalog: &Catalog) {
 /// Counts submits of a queue by decision: `created`, `existing`, `refused`.
 pub fn admitted(queue: &str, decision: &'static str, count: u64) {
     counter!("ganger_admissions_total", "queue" => queue.to_owned(), "decision" => decision).increment(count);
+}
+
+/// Notes a call of an MCP server's tool: `success`, `error`, `timeout` or `cancelled`.
+pub fn mcp_tool_called(tool: &str, outcome: &'static str, seconds: f64) {
+    histogram!("mcp_tool_call_duration_seconds", "tool" => tool.to_owned(), "outcome" => outcome).record(seconds);
+}
+
+/// Notes whether an MCP server answered its ping.
+pub fn mcp_server_checked(server: &str, answers: bool) {
+    gauge!("mcp_server_health_check", "server" => server.to_owned()).set(f64::from(u8::from(answers)));
 }
 
 /// Counts a refused request or batch item by problem code.
@@ -196,6 +219,43 @@ pub fn stale_result(queue: &str) {
 /// Counts a handler that had to be dropped.
 pub fn abandoned(queue: &str) {
     counter!("ganger_abandoned_runs_total", "queue" => queue.to_owned()).increment(1);
+}
+
+// === The configuration ===
+
+/// What a reload can come to.
+const RELOAD_OUTCOMES: [&str; 2] = ["applied", "refused"];
+
+/// Counts a reload.
+pub fn reloaded(applied: bool) {
+    let [yes, no] = RELOAD_OUTCOMES;
+    counter!("ganger_config_reloads_total", "outcome" => if applied { yes } else { no }).increment(1);
+}
+
+/// Notes when a configuration was taken over.
+#[expect(clippy::cast_precision_loss, reason = "milliseconds far below 2^52")]
+pub fn config_taken_over(at: Timestamp) {
+    gauge!("ganger_config_last_success_timestamp_seconds").set(at.millis() as f64 / 1_000.0);
+}
+
+// === Reviews ===
+
+/// Counts a review that was decided: `approved`, `edited`, `rejected`, `retried`.
+pub fn review_decided(decision: &'static str) {
+    counter!("ganger_review_decisions_total", "decision" => decision).increment(1);
+}
+
+/// Shows how many reviews are open.
+#[expect(clippy::cast_precision_loss, reason = "counts far below 2^52")]
+pub fn reviews_open(reason: &'static str, count: u64) {
+    gauge!("ganger_reviews_open", "reason" => reason).set(count as f64);
+}
+
+/// Shows how long the oldest open review waits.
+#[expect(clippy::cast_precision_loss, reason = "seconds for people")]
+pub fn oldest_review(age_ms: Option<i64>) {
+    let seconds = age_ms.map_or(f64::NAN, |ms| ms as f64 / 1_000.0);
+    gauge!("ganger_review_oldest_age_seconds").set(seconds);
 }
 
 // === Breakers ===

@@ -3,6 +3,13 @@
 use ganger::broker::{Note, Noted};
 
 use super::fixture::{EPOCH, Fixture, queue};
+use super::on_every_broker;
+
+on_every_broker! {
+    a_note_is_written_only_over_what_its_writer_saw
+    notes_belong_to_no_epoch
+    of_two_writers_one_comes_first
+}
 
 fn note(name: &str, version: u64, text: &str) -> Note {
     Note { name: name.to_owned(), version, text: text.to_owned() }
@@ -15,7 +22,7 @@ fn version(noted: Noted) -> u64 {
     }
 }
 
-pub(super) async fn a_note_is_written_only_over_what_its_writer_saw(f: Fixture) {
+async fn a_note_is_written_only_over_what_its_writer_saw(f: Fixture) {
     assert_eq!(f.broker.notes().await.unwrap(), []);
     let unseen = f.broker.write_note("http:x:80", Some(7), "late").await.unwrap();
     assert_eq!(unseen, Noted::Differs(None));
@@ -30,7 +37,7 @@ pub(super) async fn a_note_is_written_only_over_what_its_writer_saw(f: Fixture) 
     assert_eq!(f.broker.notes().await.unwrap(), [note("db", other, ""), note("http:x:80", second, "é;")]);
 }
 
-pub(super) async fn notes_belong_to_no_epoch(f: Fixture) {
+async fn notes_belong_to_no_epoch(f: Fixture) {
     let first = version(f.broker.write_note("db", None, "open").await.unwrap());
     f.broker.reset("ledger-1", EPOCH + 1, &[queue()]).await.unwrap();
     let second = version(f.broker.write_note("db", Some(first), "closed").await.unwrap());
@@ -38,7 +45,7 @@ pub(super) async fn notes_belong_to_no_epoch(f: Fixture) {
     assert_eq!(f.broker.notes().await.unwrap(), [note("db", second, "closed")]);
 }
 
-pub(super) async fn of_two_writers_one_comes_first(f: Fixture) {
+async fn of_two_writers_one_comes_first(f: Fixture) {
     let mut seen = None;
     for round in 0..20 {
         let (one, other) = (format!("{round} one"), format!("{round} other"));

@@ -1,15 +1,19 @@
 //! All ledgers answer alike: random batches are driven through them side by side.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt::Write as _;
 
 use bytes::Bytes;
+use ganger::job::review::{Review, Verdict as ReviewVerdict};
 use ganger::job::{Failure, Job, JobId, NewJob, Seq, State};
-use ganger::ledger::{Accepted, Batch, Confirm, Confirmed, Order, Ordered, Settled, Verdict};
+use ganger::ledger::{
+    Accepted, Batch, Confirm, Confirmed, Order, Ordered, ReviewFilter, ReviewOrder, ReviewStanding, Settled, Verdict,
+};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 
 use super::Bench;
+use super::reviews::ruling;
 
 /// Ids and keys are few, so that they meet.
 const NAMES: u8 = 4;
@@ -59,7 +63,7 @@ fn call() -> impl Strategy<Value = Call> {
         3 => (prop::collection::vec(spec(), 0..5), prop::collection::vec(outcome(), 0..4))
             .prop_map(|(accepts, settles)| Call::Commit { accepts, settles }),
         1 => prop::collection::vec((0..8_usize, 1..6_i64, 0..3_u32), 0..4).prop_map(Call::Confirm),
-        2 => prop::collection::vec((0..6_u8, 0..8_usize), 1..4).prop_map(Call::Order),
+        2 => prop::collection::vec((0..7_u8, 0..8_usize), 1..4).prop_map(Call::Order),
     ]
 }
 
@@ -156,8 +160,11 @@ impl Side<'_> {
                 let seq = (kind == 0).then(|| self.life(back));
                 match kind {
                     0 | 1 => Order::Rest { id, seq, state: State::Cancelled, error: Some(Failure::new("c", "m")) },
-                    2 | 3 => Order::Revive { id, score: 5 },
-                    4 => Order::Decide { id, state: State::Succeeded, result: None },
+                    2 | 3 => Order::Revive { id, score: 5, by: "ada".to_owned() },
+                    4 | 5 => {
+                        let verdict = if kind == 4 { ReviewVerdict::Approved } else { ReviewVerdict::Rejected };
+                        Order::Decide(Box::new(ruling(self.bench, &id, self.life(back), verdict)))
+                    }
                     _ => Order::Delete { id },
                 }
             })
@@ -166,6 +173,7 @@ impl Side<'_> {
         let ids: Vec<JobId> = asked.iter().map(|&(_, back)| self.id(back)).collect();
         let told = answers.iter().zip(&ids).map(|(answer, id)| match answer {
             Ordered::Done { seq } => format!("done {} ", self.number(*seq, Some(id))),
+            Ordered::Decided { seq, .. } => format!("decided {} ", self.number(*seq, Some(id))),
             other => format!("{other:?} "),
         });
         told.collect()
@@ -178,8 +186,20 @@ impl Side<'_> {
 
     /// Everything that the ledger holds.
     async fn everything(&mut self) -> String {
-        let jobs = self.bench.ledger.page(&ganger::ledger::JobFilter::default(), None, 10_000, self.bench.now).await;
-        jobs.unwrap().into_iter().map(|job| self.tell_job(job)).collect()
+        let ledger = &self.bench.ledger;
+        let jobs = ledger.page(&ganger::ledger::JobFilter::default(), None, 10_000, self.bench.now).await.unwrap();
+        let mut told: String = jobs.into_iter().map(|job| self.tell_job(job)).collect();
+        for standing in [ReviewStanding::Open, ReviewStanding::Decided(None)] {
+            let filter = ReviewFilter { standing, ..ReviewFilter::default() };
+            let reviews = self.bench.ledger.reviews(&filter, ReviewOrder::OldestFirst, None, 10_000).await.unwrap();
+            // Which of one batch is opened first is nobody's business, and ledgers may leave numbers out.
+            let numbered = reviews.into_iter().map(|review| (self.number(review.seq, None), review));
+            let numbered: BTreeMap<usize, Review> = numbered.collect();
+            for (life, review) in numbered {
+                write!(told, "{life} {:?} ", Review { number: 0, seq: 0, ..review }).unwrap();
+            }
+        }
+        told
     }
 }
 

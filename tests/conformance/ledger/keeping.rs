@@ -1,9 +1,11 @@
 //! How long the past is kept.
 
 use ganger::clock::Timestamp;
+use ganger::job::review::Verdict;
 use ganger::job::{NewJob, State};
 use ganger::ledger::{Dropped, Order, Retention};
 
+use super::reviews::ruling;
 use super::{Bench, existing, on_every_ledger};
 
 on_every_ledger! {
@@ -88,12 +90,14 @@ async fn jobs_in_review_are_never_dropped(bench: &Bench) {
     let (reviewed, other) = (bench.keyed("k"), bench.job());
     bench.finish(reviewed.clone(), State::InReview, bench.now).await;
     bench.finish(other.clone(), State::Succeeded, bench.now).await;
+    let open = bench.ledger.reviews_of(&reviewed.id).await.unwrap();
     let nothing = Retention { max_age_ms: 0, max_jobs: 0, max_bytes: 0, key_age_ms: 0 };
     assert_eq!(
         retain(bench, nothing, bench.now.plus_ms(1_000 * HOUR)).await,
         Dropped { jobs: 1, keys: 0, more: false }
     );
     assert_eq!(bench.look(&reviewed.id).await.unwrap().rest.unwrap().state, State::InReview);
+    assert_eq!(bench.ledger.reviews_of(&reviewed.id).await.unwrap(), open);
     assert_eq!(bench.accept(vec![bench.keyed("k")]).await, [existing(&reviewed.id, true, true)]);
 }
 
@@ -101,10 +105,14 @@ async fn a_decided_review_ages_from_its_decision(bench: &Bench) {
     let job = bench.job();
     bench.finish(job.clone(), State::InReview, bench.now).await;
     let decided = bench.now.plus_ms(300 * HOUR);
-    let reject = Order::Decide { id: job.id.clone(), state: State::Failed, result: None };
+    let seq = bench.look(&job.id).await.unwrap().seq;
+    let reject = Order::Decide(Box::new(ruling(bench, &job.id, seq, Verdict::Rejected)));
     bench.ledger.order(&[reject], decided).await.unwrap();
     assert_eq!(retain(bench, KEEP, decided.plus_ms(HOUR)).await.jobs, 0);
+    assert_eq!(bench.ledger.reviews_of(&job.id).await.unwrap().len(), 1);
+    // The decision is kept with the job and goes with it.
     assert_eq!(retain(bench, KEEP, decided.plus_ms(500 * HOUR)).await.jobs, 1);
+    assert!(bench.ledger.reviews_of(&job.id).await.unwrap().is_empty());
 }
 
 async fn keys_outlive_their_jobs(bench: &Bench) {

@@ -1,6 +1,5 @@
 //! Operators' orders, and the pages operators look at.
 
-use bytes::Bytes;
 use ganger::job::{Counters, Failure, JobId, NewJob, QueueName, State, TypeName};
 use ganger::ledger::{Accepted, JobFilter, Order, Ordered, Verdict};
 
@@ -9,7 +8,6 @@ use super::{Bench, applied, existing, on_every_ledger};
 on_every_ledger! {
     a_revived_job_starts_anew_and_remembers
     only_jobs_that_did_not_succeed_are_revived
-    a_review_is_decided_once
     a_deleted_job_frees_its_id_and_keys
     a_live_job_is_not_deleted
     rest_can_mean_one_life_only
@@ -27,7 +25,7 @@ async fn order(bench: &Bench, order: Order) -> Ordered {
 }
 
 fn revive(id: &JobId) -> Order {
-    Order::Revive { id: id.clone(), score: 77 }
+    Order::Revive { id: id.clone(), score: 77, by: "ada".to_owned() }
 }
 
 fn cancel(id: &JobId) -> Order {
@@ -68,22 +66,6 @@ async fn only_jobs_that_did_not_succeed_are_revived(bench: &Bench) {
     bench.create(live.clone()).await;
     assert_eq!(order(bench, revive(&live.id)).await, Ordered::WrongState(State::Ready));
     assert_eq!(order(bench, revive(&JobId::generate())).await, Ordered::Unknown);
-}
-
-async fn a_review_is_decided_once(bench: &Bench) {
-    let job = bench.keyed("k");
-    let seq = bench.finish(job.clone(), State::InReview, bench.now).await;
-    let approve =
-        Order::Decide { id: job.id.clone(), state: State::Succeeded, result: Some(Bytes::from_static(b"[2]")) };
-    assert_eq!(order(bench, approve.clone()).await, done(seq));
-    let rest = bench.look(&job.id).await.unwrap().rest.unwrap();
-    assert_eq!((rest.state, rest.result.unwrap()), (State::Succeeded, Bytes::from_static(b"[2]")));
-    assert_eq!(order(bench, approve).await, Ordered::WrongState(State::Succeeded));
-    let job = bench.job();
-    let seq = bench.finish(job.clone(), State::InReview, bench.now).await;
-    let reject = Order::Decide { id: job.id.clone(), state: State::Failed, result: None };
-    assert_eq!(order(bench, reject).await, done(seq));
-    assert_eq!(bench.look(&job.id).await.unwrap().rest.unwrap().state, State::Failed);
 }
 
 async fn a_deleted_job_frees_its_id_and_keys(bench: &Bench) {

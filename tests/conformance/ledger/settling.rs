@@ -250,7 +250,7 @@ async fn a_cancelled_job_refuses_the_late_outcome(bench: &Bench) {
 async fn an_outcome_of_a_former_life_is_stale(bench: &Bench) {
     let spec = bench.given("a");
     let former = bench.finish(spec.clone(), State::Failed, bench.now).await;
-    let revive = Order::Revive { id: spec.id.clone(), score: 77 };
+    let revive = Order::Revive { id: spec.id.clone(), score: 77, by: "ada".to_owned() };
     let answer = bench.ledger.order(&[revive], bench.now).await.unwrap().remove(0);
     let Ordered::Done { seq } = answer else { panic!("{answer:?}") };
     assert!(seq > former);

@@ -168,7 +168,7 @@ async fn the_last_life_is_the_highest_ever_drawn(bench: &Bench) {
     assert_eq!(last().await, second);
     let job = bench.given("a");
     bench.finish(job.clone(), State::Failed, bench.now).await;
-    let revive = Order::Revive { id: job.id, score: 0 };
+    let revive = Order::Revive { id: job.id, score: 0, by: "ada".to_owned() };
     let revived = bench.ledger.order(&[revive], bench.now).await.unwrap();
     assert_eq!(revived, [Ordered::Done { seq: last().await }]);
 }

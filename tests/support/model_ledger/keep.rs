@@ -1,8 +1,8 @@
-//! The rest of the model: retention, nodes, terms, identity.
+//! The rest of the model: retention, tallies, nodes, terms, identity.
 
 use ganger::clock::Timestamp;
 use ganger::job::{NodeId, Seq, State};
-use ganger::ledger::{Dropped, Heard, Identity, Node, Retention};
+use ganger::ledger::{Dropped, Heard, Identity, Node, Outlived, Retention, Tally};
 
 use super::{Row, Store};
 
@@ -40,7 +40,9 @@ impl Store {
                 dropped.more = true;
                 break;
             }
-            self.finished.remove(&seq);
+            if let Some(row) = self.finished.remove(&seq) {
+                self.drop_reviews(&row.job.spec.id);
+            }
             (jobs, bytes, dropped.jobs) = (jobs - 1, bytes - weight, dropped.jobs + 1);
         }
         // Only keys that rested before the oldest job that is still there can be without one.
@@ -52,6 +54,26 @@ impl Store {
         });
         dropped.keys = (count - self.keys.len()) as u64;
         dropped
+    }
+
+    pub(super) fn add_tallies(&mut self, node: &NodeId, number: i64, tallies: &[Tally]) {
+        if tallies.is_empty() || self.additions.get(node).is_some_and(|last| *last >= number) {
+            return;
+        }
+        self.additions.insert(node.clone(), number);
+        for tally in tallies {
+            let key = (tally.minute, tally.measure.clone(), tally.label.clone());
+            let sum = self.tallies.entry(key).or_insert_with(|| Tally { count: 0, total: 0.0, ..tally.clone() });
+            sum.count += tally.count;
+            sum.total += tally.total;
+        }
+    }
+
+    pub(super) fn drop_tallies(&mut self, outlived: &[Outlived]) -> u64 {
+        let count = self.tallies.len();
+        let goes = |tally: &Tally| outlived.iter().any(|o| o.measure == tally.measure && tally.minute < o.before);
+        self.tallies.retain(|_, tally| !goes(tally));
+        (count - self.tallies.len()) as u64
     }
 
     pub(super) fn heartbeat(&mut self, node: &Node, lapse_ms: i64, now: i64) -> Heard {

@@ -5,6 +5,7 @@
 
 mod accept;
 mod keep;
+mod reviews;
 mod store;
 
 use std::collections::BTreeMap;
@@ -12,10 +13,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 use ganger::clock::{Clock, Timestamp};
-use ganger::job::{Fence, Fingerprint, Job, JobId, NewJob, NodeId, Seq, TypeName};
+use ganger::job::{Fence, Fingerprint, Job, JobId, NewJob, NodeId, Review, Seq, TypeName};
 use ganger::ledger::{
     Batch, BatchAnswer, Confirm, Confirmed, Dropped, Heard, Identity, JobFilter, Ledger, LiveEntry, Node, Order,
-    Ordered, Pause, Result, Retention, Scope, Setting, Sizes,
+    Ordered, Outlived, Pause, Result, Retention, ReviewBacklog, ReviewFilter, ReviewOrder, Scope, Setting, Sizes,
+    Tally,
 };
 
 /// One row, live or at rest.
@@ -40,9 +42,16 @@ pub struct Store {
     pub live: BTreeMap<Seq, Row>,
     pub finished: BTreeMap<Seq, Row>,
     pub keys: BTreeMap<String, KeyRow>,
+    /// In the order in which they were opened.
+    pub reviews: Vec<Review>,
+    pub last_review: i64,
     pub pauses: BTreeMap<Scope, Pause>,
     /// By kind and name.
     pub settings: BTreeMap<(String, String), Setting>,
+    /// By minute, measure and label.
+    pub tallies: BTreeMap<(i64, String, String), Tally>,
+    /// The last number under which each node added to them.
+    pub additions: BTreeMap<NodeId, i64>,
     pub nodes: BTreeMap<NodeId, Node>,
     pub terms: BTreeMap<String, (NodeId, i64)>,
     pub last_seq: Seq,
@@ -134,6 +143,24 @@ impl Ledger for ModelLedger {
         Ok(orders.iter().map(|order| store.order(order, now)).collect())
     }
 
+    async fn reviews(
+        &self,
+        filter: &ReviewFilter,
+        order: ReviewOrder,
+        from: Option<i64>,
+        limit: u32,
+    ) -> Result<Vec<Review>> {
+        Ok(self.store().review_page(filter, order, from, limit as usize))
+    }
+
+    async fn reviews_of(&self, job: &JobId) -> Result<Vec<Review>> {
+        Ok(self.store().reviews.iter().rev().filter(|review| review.job == *job).take(10).cloned().collect())
+    }
+
+    async fn review_backlog(&self) -> Result<Vec<ReviewBacklog>> {
+        Ok(self.store().review_backlog())
+    }
+
     async fn pauses(&self) -> Result<Vec<Pause>> {
         Ok(self.store().pauses.values().cloned().collect())
     }
@@ -165,6 +192,19 @@ impl Ledger for ModelLedger {
 
     async fn retain(&self, retention: Retention, now: Timestamp) -> Result<Dropped> {
         Ok(self.store().retain(retention, now))
+    }
+
+    async fn add_tallies(&self, node: &NodeId, number: i64, tallies: &[Tally]) -> Result<()> {
+        self.store().add_tallies(node, number, tallies);
+        Ok(())
+    }
+
+    async fn tallies(&self, since: i64) -> Result<Vec<Tally>> {
+        Ok(self.store().tallies.values().filter(|tally| tally.minute >= since).cloned().collect())
+    }
+
+    async fn drop_tallies(&self, outlived: &[Outlived]) -> Result<u64> {
+        Ok(self.store().drop_tallies(outlived))
     }
 
     async fn heartbeat(&self, node: &Node, lapse_ms: i64) -> Result<Heard> {

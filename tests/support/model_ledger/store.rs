@@ -1,10 +1,11 @@
 //! The steps of the model: commits, confirms, orders, pages.
 
 use ganger::clock::Timestamp;
+use ganger::job::review::{Decision, ReviewContent, ReviewReason, Verdict as Told};
 use ganger::job::{Counters, Event, Failure, Job, JobId, NewJob, Rest, Seq, State, next};
 use ganger::ledger::{
-    Batch, BatchAnswer, Confirm, Confirmed, JobFilter, LiveEntry, Order, Ordered, Settled, Settlement, Verdict, id_key,
-    idempotency_key,
+    Batch, BatchAnswer, Confirm, Confirmed, JobFilter, LiveEntry, Order, Ordered, Ruling, Settled, Settlement, Verdict,
+    id_key, idempotency_key,
 };
 
 use super::{Row, Store};
@@ -61,6 +62,10 @@ impl Store {
             Verdict::Rest { state, result, finished_at } => {
                 let rest = Rest { state: *state, result: result.clone(), finished_at: *finished_at };
                 self.bring_to_rest(settle.seq, rest, settle.keyed);
+                if *state == State::InReview {
+                    let content = settle.review.as_deref().cloned();
+                    self.open_review(settle.seq, content.unwrap_or(ReviewContent::of(ReviewReason::Failed)));
+                }
             }
         }
         applied()
@@ -105,7 +110,8 @@ impl Store {
 
     pub(super) fn order(&mut self, order: &Order, now: Timestamp) -> Ordered {
         let id = match order {
-            Order::Rest { id, .. } | Order::Revive { id, .. } | Order::Decide { id, .. } | Order::Delete { id } => id,
+            Order::Rest { id, .. } | Order::Revive { id, .. } | Order::Delete { id } => id,
+            Order::Decide(ruling) => &ruling.id,
         };
         let of = |(seq, row): (&Seq, &Row)| (row.job.spec.id == *id).then_some(*seq);
         if let Some(seq) = self.live.iter().find_map(of) {
@@ -118,10 +124,16 @@ impl Store {
         let Some(seq) = self.finished.iter().find_map(of) else { return Ordered::Unknown };
         let state = self.finished[&seq].job.rest.as_ref().map_or(State::Failed, |rest| rest.state);
         match order {
-            Order::Revive { score, .. } if next(state, Event::Revive).is_ok() => self.revive(seq, *score, now),
-            Order::Decide { state: to, result, .. } if state == State::InReview => {
-                self.decide(seq, *to, result.clone(), now)
+            Order::Revive { score, by, .. } if next(state, Event::Revive).is_ok() => {
+                let (verdict, by, note) = (Told::Retried, by.clone(), String::new());
+                self.close_review(seq, &Decision { verdict, by, note, at: now, proposal: None });
+                self.revive(seq, *score, now)
             }
+            Order::Decide(ruling) if ruling.seq != seq => Ordered::Unknown,
+            Order::Decide(ruling) => match next(state, ruling.decision.verdict.event()) {
+                Ok(after) if after.is_at_rest() => self.decide(ruling, after, now),
+                _ => Ordered::WrongState(state),
+            },
             Order::Delete { .. } => self.delete(seq),
             _ => Ordered::WrongState(state),
         }
@@ -132,6 +144,9 @@ impl Store {
             row.job.error = Some(without_nul(error));
         }
         self.bring_to_rest(seq, Rest { state, result: None, finished_at: now }, true);
+        if state == State::InReview {
+            self.open_review(seq, ReviewContent::of(ReviewReason::Late));
+        }
         Ordered::Done { seq }
     }
 
@@ -152,17 +167,22 @@ impl Store {
         Ordered::Done { seq }
     }
 
-    fn decide(&mut self, seq: Seq, state: State, result: Option<bytes::Bytes>, now: Timestamp) -> Ordered {
+    fn decide(&mut self, ruling: &Ruling, state: State, now: Timestamp) -> Ordered {
+        let seq = ruling.seq;
         let Some(mut row) = self.finished.remove(&seq) else { return Ordered::Unknown };
         let before = row.job.rest.take().and_then(|rest| rest.result);
-        row.job.rest = Some(Rest { state, result: result.or(before), finished_at: now });
+        row.job.rest = Some(Rest { state, result: ruling.result.clone().or(before), finished_at: now });
+        row.job.error = ruling.error.as_ref().map(without_nul);
         self.keys_rest(&row.job, Some(now));
         self.finished.insert(seq, row);
-        Ordered::Done { seq }
+        self.close_review(seq, &ruling.decision);
+        let born = if state == State::Succeeded { ruling.children.as_slice() } else { &[] };
+        Ordered::Decided { seq, children: self.accept(born, &mut |store: &mut Self| store.reserve(1)) }
     }
 
     fn delete(&mut self, seq: Seq) -> Ordered {
         let Some(row) = self.finished.remove(&seq) else { return Ordered::Unknown };
+        self.drop_reviews(&row.job.spec.id);
         for key in own_keys(&row.job) {
             if self.keys.get(&key).is_some_and(|key| key.id == row.job.spec.id) {
                 self.keys.remove(&key);

@@ -1,0 +1,133 @@
+//! `ganger platform-tools` as clients start it: a child on stdio, and a server on HTTP, in both generations of MCP.
+
+use std::process::Stdio;
+
+use rmcp::model::{CallToolRequestParams, CallToolResult, ProtocolVersion};
+use rmcp::service::RunningService;
+use rmcp::transport::{StreamableHttpClientTransport, TokioChildProcess};
+use rmcp::{ClientLifecycleMode, ClientServiceExt, RoleClient};
+use serde_json::{Value, json};
+use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::process::{Child, Command};
+
+use crate::support::daemon::{Daemon, Footing, Site};
+
+type Client = RunningService<RoleClient, ()>;
+
+fn platform() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_ganger"));
+    command.arg("platform-tools").env_remove("GANGER_SERVER").kill_on_drop(true);
+    command
+}
+
+/// A server on a free port, and its address.
+async fn listening(arguments: &[&str]) -> (Child, String) {
+    let mut child =
+        platform().args(["--listen", "127.0.0.1:0"]).args(arguments).stdout(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    let line = lines.next_line().await.unwrap().expect("it says where it listens");
+    (child, line.strip_prefix("listening on ").unwrap().to_owned())
+}
+
+fn generations() -> [ClientLifecycleMode; 2] {
+    let new = ClientLifecycleMode::Discover { preferred_versions: vec![ProtocolVersion::V_2026_07_28] };
+    [ClientLifecycleMode::Initialize, new]
+}
+
+async fn call(client: &Client, tool: &'static str, arguments: Value) -> CallToolResult {
+    let Value::Object(arguments) = arguments else { panic!("arguments are an object") };
+    client.call_tool(CallToolRequestParams::new(tool).with_arguments(arguments)).await.unwrap()
+}
+
+/// What every client sees, however it came.
+async fn look_around(client: &Client, site: &str) {
+    let tools = client.list_all_tools().await.unwrap();
+    let named: Vec<&str> = tools.iter().map(|tool| tool.name.as_ref()).collect();
+    for tool in ["generate_plan", "run_action", "execute_test", "query_analytics", "render_report"] {
+        assert!(named.contains(&tool), "{named:?}");
+    }
+    assert!(tools.iter().all(|tool| tool.input_schema["type"] == "object" && tool.annotations.is_some()));
+    let steps = json!([
+        { "action": "load", "url": format!("{site}/shows/hamlet") },
+        { "action": "policy", "policy": "seating_selection" }
+    ]);
+    let good = call(client, "execute_test", json!({ "steps": steps })).await;
+    assert_eq!(good.is_error, Some(false));
+    let result = good.structured_content.unwrap();
+    assert_eq!(result["passed"], true);
+    assert_eq!(serde_json::from_str::<Value>(&good.content[0].as_text().unwrap().text).unwrap(), result);
+    assert_eq!(good.meta.unwrap().0["ganger"]["observations"][0]["kind"], "policy_evaluation");
+    let bad =
+        call(client, "run_action", json!({ "page": site, "step": { "action": "click", "target": "#none" } })).await;
+    assert_eq!(bad.is_error, Some(true));
+    assert_eq!(bad.meta.unwrap().0["ganger"]["error"]["class"], "element_not_found");
+    assert_eq!(bad.structured_content.unwrap()["selector"], "#none");
+    let without = call(client, "query_analytics", json!({})).await;
+    assert_eq!(without.meta.unwrap().0["ganger"]["error"]["class"], "bad_arguments");
+    let unknown = client.call_tool(CallToolRequestParams::new("no_tool")).await;
+    assert!(unknown.unwrap_err().to_string().contains("execute_test"));
+}
+
+#[tokio::test]
+async fn both_generations_of_clients_are_served_on_stdio() {
+    let (_site, address) = listening(&["--site", "v1"]).await;
+    for generation in generations() {
+        let client = ().serve_with_lifecycle(TokioChildProcess::new(platform()).unwrap(), generation).await.unwrap();
+        look_around(&client, &address).await;
+        client.cancel().await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn both_generations_of_clients_are_served_over_http() {
+    rustls::crypto::ring::default_provider().install_default().ok();
+    let (_site, site) = listening(&["--site", "v2"]).await;
+    let (_platform, address) = listening(&[]).await;
+    for generation in generations() {
+        let transport = StreamableHttpClientTransport::from_uri(format!("{address}/mcp"));
+        let client = ().serve_with_lifecycle(transport, generation).await.unwrap();
+        look_around(&client, &site).await;
+        client.cancel().await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_child_ends_with_its_client() {
+    let mut child = platform().stdin(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
+    drop(child.stdin.take());
+    assert!(child.wait().await.unwrap().success());
+}
+
+#[tokio::test]
+async fn figures_and_reports_come_from_the_daemon() {
+    let site = Site::new(Footing::Embedded).await;
+    let daemon: Daemon = site.start("").await;
+    for job_type in ["noop", "noop", "echo"] {
+        let id = daemon.submit(json!({ "type": job_type, "payload": {} })).await;
+        daemon.at_rest(&id).await;
+    }
+    let mut command = platform();
+    command.args(["--server", &daemon.url]);
+    let client =
+        ().serve_with_lifecycle(TokioChildProcess::new(command).unwrap(), ClientLifecycleMode::Initialize)
+            .await
+            .unwrap();
+    let figures = call(&client, "query_analytics", json!({ "window_s": 3600 })).await.structured_content.unwrap();
+    assert_eq!(figures["jobs"]["total"], 3, "{figures:#}");
+    assert_eq!(figures["jobs"]["by_type"]["noop"]["success_rate"], 1.0);
+    assert_eq!(figures["asked"]["all_seen"], true);
+    assert!(!figures["queues"].as_array().unwrap().is_empty() && !figures["pools"].as_array().unwrap().is_empty());
+    let one =
+        call(&client, "query_analytics", json!({ "type": "noop", "jobs_max": 1 })).await.structured_content.unwrap();
+    assert_eq!((&one["jobs"]["total"], &one["asked"]["all_seen"]), (&json!(1), &json!(false)));
+    let report = call(&client, "render_report", json!({ "title": "Today", "figures": figures }))
+        .await
+        .structured_content
+        .unwrap();
+    assert!(report["markdown"].as_str().unwrap().contains("| noop | 2 | 100.0 % |"), "{report}");
+    assert!(report["html"].as_str().unwrap().contains("<h1>Today</h1>"));
+    drop(daemon);
+    let gone = call(&client, "render_report", json!({})).await;
+    assert_eq!(gone.meta.unwrap().0["ganger"]["error"]["class"], "connection");
+    client.cancel().await.unwrap();
+}
