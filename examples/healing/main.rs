@@ -13,7 +13,6 @@
     reason = "a measuring tool for developers"
 )]
 
-mod fit;
 mod measure;
 mod mutate;
 mod tables;

@@ -1,5 +1,7 @@
 //! Changes pages, heals, and keeps what came of it.
 
+use ganger::platform::healing::refit::regression::{Example, Prior, logistic_regression};
+use ganger::platform::healing::refit::shares;
 use ganger::platform::healing::{Confidence, Facts, Rivals, Strategy, Weights, compare, heal};
 use ganger::platform::locators::survey::Survey;
 use ganger::platform::locators::{Fingerprint, deadline_in};
@@ -8,7 +10,6 @@ use rand::SeedableRng as _;
 use rand::rngs::StdRng;
 use rand::seq::SliceRandom as _;
 
-use crate::fit::{Example, logistic_regression};
 use crate::mutate::{Change, RECIPES, changed, mark, unmark};
 use crate::{page, tables, targets};
 
@@ -17,10 +18,10 @@ const ELEMENTS: usize = 8;
 
 /// The least that score, margin, evidence and lead count. The rules double no element, so that the pages do not show
 /// what an equal runner-up means.
-const CONFIDENCE_FLOORS: [f64; 4] = [0.0, 2.0, 0.0, 0.0];
+const CONFIDENCE_FLOORS: [f64; 5] = [0.0, 2.0, 0.0, 0.0, f64::NEG_INFINITY];
 
-/// The least that a strategy counts.
-const LEAST_WEIGHT: f64 = 0.06;
+/// How much each weight is pulled to 0, as a share of what the examples pull.
+const PULL: f64 = 1e-4;
 
 /// One healing.
 #[allow(clippy::struct_excessive_bools, reason = "what came of it, in several respects")]
@@ -194,30 +195,21 @@ fn fitted_strategies(cases: &[Case], weights: Weights) -> Weights {
     };
     let fitting = cases.iter().filter(|case| is_for_fitting(case) && case.there);
     let examples: Vec<Example> = fitting.filter_map(differences).collect();
-    let fitted = logistic_regression(&examples, false, &[0.0; 5]);
+    let prior = Prior { weights: &[0.0; 5], strength: PULL * examples.len() as f64, floors: &[0.0; 5] };
     // Changes that a die makes leave more of the structure than people do, so that the rest would count next to
-    // nothing: it keeps a say.
-    let sum: f64 = fitted.iter().sum();
-    let held: Vec<f64> = fitted.iter().map(|weight| (weight / sum).max(LEAST_WEIGHT)).collect();
-    let sum: f64 = held.iter().sum();
-    let mut strategies = [0.0; 5];
-    for (place, weight) in strategies.iter_mut().zip(held) {
-        *place = ganger::platform::locators::rounded(weight / sum);
-    }
+    // nothing: each has at least its share.
+    let strategies = shares(&logistic_regression(&examples, &prior));
     Weights { strategies, ..weights }
 }
 
 fn fitted_confidence(cases: &[Case], weights: Weights) -> Weights {
     let fit = |facts: fn(&Case) -> (Facts, bool)| {
         let fitting = cases.iter().filter(|case| is_for_fitting(case)).map(facts);
-        let seen = |(facts, right): (Facts, bool)| Example {
-            facts: vec![facts.score, facts.margin, facts.evidence, facts.lead.unwrap_or(0.0)],
-            right,
-        };
-        let fitted = logistic_regression(&fitting.map(seen).collect::<Vec<_>>(), true, &CONFIDENCE_FLOORS);
-        let [score, margin, evidence, lead, bias] =
-            fitted.try_into().unwrap_or([0.0; 5]).map(ganger::platform::locators::rounded);
-        Confidence { bias, score, margin, evidence, lead }
+        let seen = |(facts, right): (Facts, bool)| Example { facts: facts.listed().to_vec(), right };
+        let examples: Vec<Example> = fitting.map(seen).collect();
+        let strength = PULL * examples.len() as f64;
+        let prior = Prior { weights: &[0.0; 5], strength, floors: &CONFIDENCE_FLOORS };
+        Confidence::from_list(&logistic_regression(&examples, &prior))
     };
     Weights {
         alone: fit(|case| (case.alone, case.right_alone)),

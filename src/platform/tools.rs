@@ -112,6 +112,13 @@ pub static TOOLS: &[Entry] = &[
         "Write a healing that a person approved into the element repository"
     ),
     entry!(
+        "refit_healing",
+        healing::refit::refit_healing,
+        healing::refit::Args,
+        Settles,
+        "Fit the weights of healing to what people decided on the healings that were not sure enough"
+    ),
+    entry!(
         "warm_cache",
         repository::tool::warm_cache,
         repository::tool::Args,

@@ -131,3 +131,48 @@ async fn figures_and_reports_come_from_the_daemon() {
     assert_eq!(gone.meta.unwrap().0["ganger"]["error"]["class"], "connection");
     client.cancel().await.unwrap();
 }
+
+/// A page whose buttons a person can tell apart by their captions only.
+const BEFORE: &str = r#"<main><button class="x1">Book now</button><button class="x2">Cancel booking</button></main>"#;
+const AFTER: &str =
+    r#"<main><section><button class="x2">Book</button></section><button class="x1">Something else</button></main>"#;
+
+#[tokio::test]
+async fn what_people_decide_refits_the_weights() {
+    let site = Site::new(Footing::Embedded).await;
+    let elements = site.folder().join("elements");
+    let command = json!([env!("CARGO_BIN_EXE_ganger"), "platform-tools", "--data-dir", elements]);
+    let daemon: Daemon = site
+        .start(&format!(
+            "[mcp_servers.platform]\ncommand = {command}\n\
+             [job_types.element_healing]\nqueue = \"work\"\n\
+             [job_types.element_healing.handler]\nkind = \"mcp\"\nserver = \"platform\"\ntool = \"heal_element\"\n\
+             [job_types.apply_healing]\nqueue = \"work\"\n\
+             [job_types.apply_healing.handler]\nkind = \"mcp\"\nserver = \"platform\"\ntool = \"apply_healing\"\n"
+        ))
+        .await;
+    let mut platform = platform();
+    platform.arg("--data-dir").arg(&elements).args(["--server", &daemon.url]);
+    let client = ().serve(TokioChildProcess::new(platform).unwrap()).await.unwrap();
+    let page = |html: &str| json!({ "url": "http://site.test/book", "html": html });
+    let refit = async || call(&client, "refit_healing", json!({})).await.structured_content.unwrap();
+    let located = call(&client, "generate_locators", json!({ "page": page(BEFORE) })).await;
+    let book = located.structured_content.unwrap()["elements"][0]["element"].clone();
+
+    assert_eq!(refit().await["why"], "0 reviews of healings are decided, and 20 are needed");
+    let heal = json!({ "page": page(AFTER), "element": book, "threshold": 1.0 });
+    let heal = json!({ "type": "element_healing", "payload": heal });
+    let mut before = Value::Null;
+    for id in daemon.submit_many(&heal, 24).await {
+        before = daemon.in_state(&id, "in_review").await["result"]["confidence"].clone();
+        let (status, answer) = daemon.post(&format!("/v1/reviews/{id}/reject"), json!({})).await;
+        assert_eq!(status, 200, "{answer}");
+    }
+    let refitted = refit().await;
+    assert_eq!((&refitted["refitted"], &refitted["verdicts"]), (&json!(true), &json!(24)), "{refitted:#}");
+    assert!(refitted["loss_after"].as_f64() < refitted["loss_before"].as_f64(), "{refitted:#}");
+    let again = daemon.submit(heal).await;
+    let after = daemon.in_state(&again, "in_review").await["result"]["confidence"].clone();
+    assert!(after.as_f64() < before.as_f64(), "{after} after {before}");
+    client.cancel().await.unwrap();
+}

@@ -95,6 +95,7 @@ async fn show(stage: &Stage, closing: &Closing, seed: u64, once: bool, signals: 
         FAILED
     };
     if !once {
+        output::data(&closing.next)?;
         output::talk(&format!("{} stays up for a look around until Ctrl-C", stage.server()));
         signals.next().await;
     }

@@ -72,8 +72,9 @@ pub(super) async fn play(
 /// Failed attempts that began between two times; the successful probe, and what ran already, are none.
 fn attempts_spent(jobs: &[JobBody], from: &str, to: &str) -> u64 {
     let attempts = jobs.iter().flat_map(|job| &job.history);
-    // All times are the daemon's, in one form.
-    let spent = attempts.filter(|run| run.error.is_some() && (from..to).contains(&run.started_at.as_str()));
+    // All times are the daemon's, in one form. What began in the millisecond in which the breaker opened was under way.
+    let meanwhile = |started_at: &str| from < started_at && started_at < to;
+    let spent = attempts.filter(|run| run.error.is_some() && meanwhile(&run.started_at));
     spent.count() as u64
 }
 

@@ -218,8 +218,23 @@ fn block(text: &mut String, name: &str, words: &str) {
     }
 }
 
+/// A candidate with what its members hold in their place: scores by strategy become columns.
+fn flat(item: &Value) -> Value {
+    let mut members = serde_json::Map::new();
+    for (name, value) in item.as_object().into_iter().flatten() {
+        match value {
+            Value::Object(inner) if inner.values().all(|value| value.is_number() || value.is_string()) => {
+                members.extend(inner.clone());
+            }
+            value => drop(members.insert(name.clone(), value.clone())),
+        }
+    }
+    Value::Object(members)
+}
+
 /// Objects as a table: a row each, a column for every member that one of them has.
 fn candidates(items: &[Value]) -> String {
+    let items: Vec<Value> = items.iter().map(flat).collect();
     let names = || items.iter().filter_map(Value::as_object).flat_map(|item| item.keys().map(String::as_str));
     let mut columns: Vec<&str> = FIRST_COLUMNS.into_iter().filter(|first| names().any(|name| name == *first)).collect();
     for name in names() {
@@ -266,7 +281,7 @@ mod tests {
         "error":{"class":"review","message":"confidence 0.62 is below 0.7"},"opened_at":"2026-01-01T00:00:00.000Z",
         "proposal":{"selector":"#pay"},
         "evidence":{"confidence":0.62,"candidates":[{"selector":"#pay","score":0.62,"strategy":"text_match"},
-            {"selector":"a.next","score":0.2,"note":"far\u001b away"}],"excerpt":"<form>\n  <button id=pay>\n</form>"},
+            {"selector":"a.next","score":0.2,"note":"far\u001b away","scores":{"id_match":0.3}}],"excerpt":"<form>\n  <button id=pay>\n</form>"},
         "on_approve":[{"type":"warm_cache"},{"type":"warm_cache"}],"decision":null,
         "job":{"state":"in_review","error":null,"payload":{"page":"x"},"result":{"healed":false},"attempts":1,
             "max_attempts":2,"crashes":0,"history":[{"attempt":1,"worker":"n:w-1","finished_at":"T2",
@@ -281,8 +296,8 @@ mod tests {
         let text = review().page();
         let table = text.split("candidates\n").nth(1).unwrap();
         let rows: Vec<Vec<&str>> = table.lines().take(3).map(|line| line.split_whitespace().collect()).collect();
-        assert_eq!(rows[0], ["SELECTOR", "STRATEGY", "SCORE", "NOTE"]);
-        assert_eq!(rows[1], ["#pay", "text_match", "0.62", "-"]);
+        assert_eq!(rows[0], ["SELECTOR", "STRATEGY", "SCORE", "ID_MATCH", "NOTE"]);
+        assert_eq!(rows[1], ["#pay", "text_match", "0.62", "-", "-"]);
         assert!(table.contains("far\u{fffd} away"), "{text}");
         assert!(text.contains("excerpt\n    <form>\n      <button id=pay>\n    </form>\n"), "{text}");
         assert!(text.contains("reason      requested, confidence 0.62 is below 0.7\n"), "{text}");

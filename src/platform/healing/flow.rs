@@ -6,7 +6,7 @@ use url::Url;
 
 use super::{Candidate, Healing, Rivals, Strategy, Weights, guess, heal};
 use crate::platform::locators::survey::Survey;
-use crate::platform::locators::{Fingerprint, Locator, RankedLocator, generate, resolve};
+use crate::platform::locators::{Fingerprint, Locator, RankedLocator, generate, resolve, rounded};
 use crate::platform::observation;
 use crate::platform::page::{Page, excerpt};
 use crate::platform::reply::{ToolError, class};
@@ -167,7 +167,7 @@ fn judged(
         return Err(not_found(page, remembered, Some(&healing), evidence));
     }
     let best = healing.best();
-    let (strategy, confidence) = (best.strongest(), crate::platform::locators::rounded(healing.confidence));
+    let (strategy, confidence) = (best.strongest(), rounded(healing.confidence));
     // One element is done in any time that is left: the deadline is for the search.
     let later = Instant::now() + tokio::time::Duration::from_secs(1);
     let located = generate(page, &survey, &[best.at], later).done.pop();
@@ -192,7 +192,7 @@ fn not_found(page: &Page, remembered: &Remembered, healing: Option<&Healing>, ev
     };
     // A failure counts against the strategy that came nearest.
     let strategy = healing.map_or(Strategy::SemanticMatch, |healing| healing.best().strongest());
-    let confidence = healing.map_or(0.0, |healing| crate::platform::locators::rounded(healing.confidence));
+    let confidence = healing.map_or(0.0, |healing| rounded(healing.confidence));
     let error = ToolError::new(class::ELEMENT_NOT_FOUND, message).observing([observation::healing(
         strategy.name(),
         false,
@@ -206,22 +206,20 @@ fn evidence(page: &Page, survey: &Survey<'_>, remembered: &Remembered, healing: 
     let located = generate(page, survey, &places, deadline).done;
     let shown = |(count, candidate): (usize, &Candidate)| {
         let scores = Strategy::ALL.iter().zip(candidate.scores);
-        let scores: serde_json::Map<String, Value> = scores
-            .filter_map(|(strategy, score)| {
-                Some((strategy.name().to_owned(), json!(crate::platform::locators::rounded(score?))))
-            })
-            .collect();
+        let scores: serde_json::Map<String, Value> =
+            scores.filter_map(|(strategy, score)| Some((strategy.name().to_owned(), json!(rounded(score?))))).collect();
         let html: String = survey.at(candidate.at).element.html().chars().take(ELEMENT_CHARS).collect();
         let locator = located
             .get(count)
             .and_then(|located| located.locators.first())
             .map(|locator| locator.locator().to_string());
-        json!({ "locator": locator, "score": candidate.score, "scores": scores, "html": html, "text": survey.read(candidate.at) })
+        json!({ "locator": locator, "score": candidate.score, "claimed": rounded(candidate.claimed), "scores": scores, "html": html, "text": survey.read(candidate.at) })
     };
     json!({
         "url": page.url.as_str(),
         "broken_locator": remembered.locator.as_ref().map(ToString::to_string),
         "candidates": healing.candidates.iter().enumerate().map(shown).collect::<Vec<_>>(),
+        "facts": healing.facts,
         "looked_at": healing.looked_at,
         "page_excerpt": excerpt(page, PAGE_CHARS),
         "old_fingerprint": remembered.fingerprint,

@@ -5,6 +5,7 @@
 
 pub mod flow;
 pub mod guess;
+pub mod refit;
 mod rivals;
 mod scores;
 pub mod tool;
@@ -43,6 +44,8 @@ pub struct Candidate {
     pub at: usize,
     /// The weighted mean of its scores, less what another remembered element claims beyond it.
     pub score: f64,
+    /// What that claim took from it.
+    pub claimed: f64,
     /// By each strategy, in the order of [`Strategy::ALL`]; nothing where there was no evidence.
     #[serde(skip)]
     pub scores: [Option<f64>; 5],
@@ -104,7 +107,7 @@ pub fn heal(
         }
         let new = Traits::of(Fingerprint::of(page, survey, at));
         let scores = scores::scores(&old, &new);
-        candidates.push(Candidate { at, score: weights.score(&scores), scores });
+        candidates.push(Candidate { at, score: weights.score(&scores), claimed: 0.0, scores });
     }
     let looked_at = candidates.len();
     candidates.sort_by(|a, b| b.score.total_cmp(&a.score));
@@ -134,7 +137,8 @@ fn claimed(
     let claims = candidates.drain(..).map(|mut candidate| {
         let claim = rivals.claim(&Traits::of(Fingerprint::of(page, survey, candidate.at)), weights);
         let lead = candidate.score - claim;
-        candidate.score += lead.min(0.0);
+        candidate.claimed = -lead.min(0.0);
+        candidate.score -= candidate.claimed;
         (candidate, lead)
     });
     let mut claims: Vec<(Candidate, f64)> = claims.collect();

@@ -6,6 +6,9 @@
 use rmcp::schemars::{self, JsonSchema};
 use serde::{Deserialize, Serialize};
 
+use super::refit::regression::probability;
+use crate::platform::locators::rounded;
+
 /// What an element is known again by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
@@ -55,6 +58,19 @@ pub struct Confidence {
     pub lead: f64,
 }
 
+impl Confidence {
+    /// Score, margin, evidence, lead, bias.
+    pub fn listed(&self) -> [f64; 5] {
+        [self.score, self.margin, self.evidence, self.lead, self.bias]
+    }
+
+    /// From what was fitted, in that order; what is missing counts nothing.
+    pub fn from_list(fitted: &[f64]) -> Self {
+        let of = |at: usize| rounded(fitted.get(at).copied().unwrap_or(0.0));
+        Self { score: of(0), margin: of(1), evidence: of(2), lead: of(3), bias: of(4) }
+    }
+}
+
 /// The weights of the strategies and of the confidence.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -70,18 +86,18 @@ pub struct Weights {
 impl Default for Weights {
     fn default() -> Self {
         Self {
-            strategies: [0.067, 0.226, 0.06, 0.06, 0.587],
-            alone: Confidence { bias: -3.213, score: 7.826, margin: 13.987, evidence: -3.861, lead: 0.0 },
-            among: Confidence { bias: -3.4, score: 5.0, margin: 2.0, evidence: 0.0, lead: 18.0 },
+            strategies: [0.076, 0.229, 0.059, 0.059, 0.576],
+            alone: Confidence { bias: -6.977, score: 8.619, margin: 7.913, evidence: 0.0, lead: 0.0 },
+            among: Confidence { bias: -3.902, score: 4.989, margin: 2.0, evidence: 0.0, lead: 20.977 },
         }
     }
 }
 
 /// A distance above this one adds no certainty.
-const DISTANCE_MAX: f64 = 0.35;
+pub(super) const DISTANCE_MAX: f64 = 0.35;
 
 /// What the confidence is computed from.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Facts {
     /// The score of the best candidate.
     pub score: f64,
@@ -98,6 +114,11 @@ impl Facts {
         let margin = (best - second).clamp(0.0, DISTANCE_MAX);
         Self { score: best, margin, evidence, lead: lead.map(|lead| lead.clamp(-DISTANCE_MAX, DISTANCE_MAX)) }
     }
+
+    /// In the order of [`Confidence::listed`], with the 1 that the bias is multiplied by.
+    pub fn listed(&self) -> [f64; 5] {
+        [self.score, self.margin, self.evidence, self.lead.unwrap_or(0.0), 1.0]
+    }
 }
 
 impl Weights {
@@ -111,10 +132,7 @@ impl Weights {
     /// How likely it is that the best candidate is the element.
     pub fn confidence(&self, facts: &Facts) -> f64 {
         let counts = if facts.lead.is_some() { &self.among } else { &self.alone };
-        let lead = counts.lead * facts.lead.unwrap_or(0.0);
-        let odds =
-            counts.bias + counts.score * facts.score + counts.margin * facts.margin + counts.evidence * facts.evidence;
-        1.0 / (1.0 + (-odds - lead).exp())
+        probability(&facts.listed(), &counts.listed())
     }
 
     /// Whether they can be used: finite, no strategy negative, not all of them 0.

@@ -23,6 +23,8 @@ use self::series::Series;
 #[derive(Debug)]
 pub(super) struct Closing {
     pub(super) text: String,
+    /// Addresses and commands for whoever looks around.
+    pub(super) next: String,
     /// What did not end as it should; empty if all did.
     pub(super) wrong: Vec<String>,
 }
@@ -45,9 +47,9 @@ pub(super) async fn close(stage: &Stage, desk: &Desk, watch: &Watch, day: &Day) 
         format!("JOBS\n{}", jobs::table(&jobs)),
         format!("WHAT HAPPENED\n{}", output::table(&["", ""], story(&jobs, desk, day))),
         format!("THE RUNBOOK'S SERIES\n{}", series.table()),
-        format!("WHERE TO LOOK NEXT\n{}", next(stage, &jobs)),
     ];
-    Ok(Closing { text: parts.join("\n"), wrong })
+    let next = format!("WHERE TO LOOK NEXT\n{}", next(stage, &jobs));
+    Ok(Closing { text: parts.join("\n"), next, wrong })
 }
 
 /// The day in a few lines.
@@ -89,8 +91,12 @@ fn story(jobs: &[JobBody], desk: &Desk, day: &Day) -> Vec<Vec<String>> {
 /// How many elements each strategy found again.
 fn healed(jobs: &[JobBody]) -> String {
     let mut by_strategy: BTreeMap<String, (usize, usize)> = BTreeMap::new();
-    let mut unbroken = 0;
-    for healing in jobs.iter().filter(|job| job.job_type == "element_healing").filter_map(Healing::of) {
+    let (mut unbroken, mut missing) = (0, 0);
+    for job in jobs.iter().filter(|job| job.job_type == "element_healing") {
+        let Some(healing) = Healing::of(job) else {
+            missing += 1;
+            continue;
+        };
         match healing.strategy {
             Some(strategy) => {
                 let counts = by_strategy.entry(strategy).or_default();
@@ -101,7 +107,8 @@ fn healed(jobs: &[JobBody]) -> String {
         }
     }
     let strategies = by_strategy.iter().map(|(strategy, (healed, all))| format!("{strategy} {healed} of {all}"));
-    strategies.chain(std::iter::once(format!("{unbroken} were not broken"))).collect::<Vec<_>>().join(", ")
+    let others = [format!("{unbroken} not broken"), format!("{missing} not on the page any more")];
+    strategies.chain(others).collect::<Vec<_>>().join(", ")
 }
 
 /// The time between two points.
@@ -113,7 +120,6 @@ fn span(from: &str, to: &str) -> String {
     }
 }
 
-/// Addresses and commands for whoever looks around.
 fn next(stage: &Stage, jobs: &[JobBody]) -> String {
     let server = stage.server();
     let in_review = jobs.iter().find(|job| job.state == "in_review").map_or("ID", |job| job.id.as_str());
