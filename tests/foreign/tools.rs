@@ -14,6 +14,11 @@ pub fn python(name: &str) -> String {
     installed(&Path::new("python/bin").join(name))
 }
 
+/// Debian's browser.
+pub fn chromium() -> String {
+    there(std::env::var_os("GANGER_TEST_CHROMIUM").map_or_else(|| PathBuf::from("/usr/bin/chromium"), PathBuf::from))
+}
+
 /// The folder that they are in.
 fn folder() -> PathBuf {
     std::env::var_os("GANGER_FOREIGN").map_or_else(|| repository("target/foreign"), PathBuf::from)
