@@ -47,6 +47,7 @@ mod idempotency;
 mod life;
 mod mcp;
 mod measures;
+mod operating;
 mod overload;
 #[cfg(feature = "platform-tools")]
 mod platform;
