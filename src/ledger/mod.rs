@@ -374,6 +374,17 @@ pub struct Sizes {
     pub bytes: u64,
 }
 
+/// How the connections to the store are used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Connected {
+    /// Those that a call has.
+    pub busy: usize,
+    /// Those that wait for one.
+    pub idle: usize,
+    /// The most there may be.
+    pub most: usize,
+}
+
 /// One running daemon, as the others see it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Node {
@@ -575,6 +586,17 @@ pub trait Ledger: Send + Sync + std::fmt::Debug {
 
     /// Answers if the store does.
     async fn ping(&self) -> Result<()>;
+
+    /// Opens new connections to the store and, once it has answered on one of them, leaves the old ones without cutting
+    /// a call short. False: it has none that could be renewed.
+    async fn renew(&self) -> Result<bool> {
+        Ok(false)
+    }
+
+    /// How the connections to the store are used; `None`: it has none.
+    fn connections(&self) -> Option<Connected> {
+        None
+    }
 
     /// Leaves the store in order: what is written is in its place, connections are closed. Last call.
     async fn close(&self);
