@@ -11,6 +11,7 @@
 
 mod accept;
 mod fault;
+mod logbook;
 mod migrations;
 mod order;
 pub mod postgres;
@@ -30,6 +31,7 @@ use crate::job::{
 };
 use crate::mutant::mutant;
 
+pub use logbook::{IncidentFilter, Logbook, LogbookRetention, RemediationFilter};
 pub use migrations::MigrationStatus;
 pub use review::{ReviewBacklog, ReviewFilter, ReviewOrder, ReviewStanding};
 pub use tally::{Outlived, Tally};
@@ -476,9 +478,9 @@ impl LedgerError {
 /// A result of the ledger.
 pub type Result<T> = std::result::Result<T, LedgerError>;
 
-/// The record of all jobs.
+/// The record of all jobs; with it, in the same store, the [`Logbook`] of operations.
 #[async_trait]
-pub trait Ledger: Send + Sync + std::fmt::Debug {
+pub trait Ledger: Logbook + Send + Sync + std::fmt::Debug {
     /// Accepts and settles in one transaction: all of it is durable when this returns, or none.
     ///
     /// Repeating a batch whose answer was lost is harmless when it says so: a generated id that is already live or

@@ -6,6 +6,7 @@
 
 mod accept;
 mod connections;
+mod logbook;
 mod orders;
 mod retain;
 mod reviews;
@@ -41,6 +42,7 @@ const MIGRATIONS: Known = &[
     (2, "settings", include_str!("../../../migrations/postgres/0002_settings.sql")),
     (3, "tallies", include_str!("../../../migrations/postgres/0003_tallies.sql")),
     (4, "reviews", include_str!("../../../migrations/postgres/0004_reviews.sql")),
+    (5, "operations", include_str!("../../../migrations/postgres/0005_operations.sql")),
 ];
 
 /// How long migrations may take: they may rewrite tables, but must not hang on a lock for ever.
