@@ -288,6 +288,25 @@ pub const CATALOG: &[Metric] = &[
         "queue,found",
         "Looks without a wake-up; found=true means that a wake-up was lost",
     ),
+    // Remediation.
+    metric(
+        "ganger_remediations_total",
+        Kind::Counter,
+        "action,result",
+        "Actions of remediation that this node ended: healed, failed, suppressed (something held it back), dry_run",
+    ),
+    metric(
+        "ganger_remediation_enabled",
+        Kind::Gauge,
+        "",
+        "1 while alerts are acted on, 0 while remediation is switched off",
+    ),
+    metric(
+        "ganger_remediation_overflows_total",
+        Kind::Counter,
+        "",
+        "Alerts that were not acted on because too many were waiting",
+    ),
     // Breakers.
     metric(
         "ganger_breaker_state",

@@ -269,6 +269,33 @@ pub fn oldest_review(age_ms: Option<i64>) {
     gauge!("ganger_review_oldest_age_seconds").set(seconds);
 }
 
+// === Remediation ===
+
+/// Sets every action's counts to zero.
+pub fn remediations_start_at_zero<'a>(actions: impl Iterator<Item = &'a String>) {
+    for action in actions {
+        for result in ["healed", "failed", "suppressed", "dry_run"] {
+            counter!("ganger_remediations_total", "action" => action.clone(), "result" => result).absolute(0);
+        }
+    }
+    counter!("ganger_remediation_overflows_total").absolute(0);
+}
+
+/// Counts an action that ended.
+pub fn remediated(action: &str, result: &'static str) {
+    counter!("ganger_remediations_total", "action" => action.to_owned(), "result" => result).increment(1);
+}
+
+/// Counts an alert that found no place among those that wait.
+pub fn remediation_overflowed() {
+    counter!("ganger_remediation_overflows_total").increment(1);
+}
+
+/// Shows whether alerts are acted on at all.
+pub fn remediation_enabled(enabled: bool) {
+    gauge!("ganger_remediation_enabled").set(f64::from(u8::from(enabled)));
+}
+
 // === Breakers ===
 
 /// What a probe can come to.

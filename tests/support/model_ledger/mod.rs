@@ -5,6 +5,7 @@
 
 mod accept;
 mod keep;
+mod logbook;
 mod reviews;
 mod store;
 
@@ -58,6 +59,8 @@ pub struct Store {
     pub ledger_id: String,
     pub epoch: i64,
     pub broker_identity: String,
+    /// Operations.
+    pub book: logbook::Book,
     /// Writes that no correct engine asks for: a counter or a fence that falls.
     pub violations: Vec<String>,
 }
