@@ -8,6 +8,7 @@ mod mutant;
 pub mod chance;
 pub mod clock;
 pub mod job;
+pub mod operations;
 
 pub mod history;
 pub mod policy;

@@ -24,6 +24,7 @@ use crate::ledger::{Ledger, LedgerError};
 use crate::policy::catalog::{HandlerSpec, JobType};
 use crate::service::Supervisor;
 
+use super::outside::Beyond;
 use super::{CONFIGURATION, FAILED, Failure, UNREACHABLE, mcp};
 
 /// Between two tries to reach the ledger at start.
@@ -133,7 +134,7 @@ pub(super) fn http_client(config: &Config) -> Result<reqwest::Client, Failure> {
 }
 
 /// Builds the handlers of a catalogue. The plan of the MCP servers is to be adopted once the setup is.
-pub(super) fn setup(config: &Config, servers: &Servers) -> Result<(Setup, Planned), Failure> {
+pub(super) fn setup(config: &Config, servers: &Arc<Servers>) -> Result<(Setup, Planned), Failure> {
     let client = http_client(config)?;
     let planned = servers.plan(mcp::servers(config), Duration::from_millis(config.health.check_ms));
     let mut handlers: HashMap<TypeName, SharedHandler> = HashMap::new();
@@ -147,8 +148,22 @@ pub(super) fn setup(config: &Config, servers: &Servers) -> Result<(Setup, Planne
     let (breakers, retry_budget, scaling) = (config.breakers.clone(), config.retry_budget, config.scaling);
     let measures = config.measures.clone();
     let plain = Setup::new(config.catalog.clone(), handlers);
-    let reach = servers.reach();
-    let setup = Setup { stuck, shedding, health, breakers, retry_budget, scaling, measures, reach, ..plain };
+    let (reach, remediation) = (servers.reach(), config.remediation.clone());
+    let term_grace = Duration::from_millis(config.handlers.term_grace_ms);
+    let outside = Arc::new(Beyond::new(http_client(config)?, servers.clone(), term_grace));
+    let setup = Setup {
+        stuck,
+        shedding,
+        health,
+        breakers,
+        retry_budget,
+        scaling,
+        measures,
+        remediation,
+        reach,
+        outside,
+        ..plain
+    };
     Ok((setup, planned))
 }
 

@@ -6,6 +6,7 @@
 mod adapters;
 mod data_dir;
 mod mcp;
+mod outside;
 mod migrate;
 mod serve;
 

@@ -148,7 +148,7 @@ async fn run(
     options: &ServeOptions,
     config: &Config,
     engine: &Engine,
-    servers: &Servers,
+    servers: &Arc<Servers>,
     supervisor: &Supervisor,
     signals: &mut Signals,
 ) -> Option<String> {
@@ -167,7 +167,7 @@ async fn run(
 
 /// Takes a changed configuration over where that is possible while running; a bad one changes nothing. `started_with`
 /// is what holds of everything else.
-async fn reload(options: &ServeOptions, started_with: &Config, engine: &Engine, servers: &Servers) {
+async fn reload(options: &ServeOptions, started_with: &Config, engine: &Engine, servers: &Arc<Servers>) {
     let loaded = options.load().and_then(|config| adapters::setup(&config, servers).map(|setup| (config, setup)));
     metrics::reloaded(loaded.is_ok());
     match loaded {
@@ -183,7 +183,7 @@ async fn reload(options: &ServeOptions, started_with: &Config, engine: &Engine, 
                 format!("only a restart applies what else has changed: {}", waiting.join(", "))
             };
             tracing::info!(
-                "Reloaded queues, pools, scaling, job types, MCP servers, retry policies, breakers, shedding, health, stuck and measures; {rest}"
+                "Reloaded queues, pools, scaling, job types, MCP servers, retry policies, breakers, shedding, health, stuck, measures and remediation; {rest}"
             );
         }
         Err(failure) => tracing::error!("Kept the old settings: {failure}"),

@@ -23,6 +23,7 @@ mod output;
 mod platform_tools;
 mod pools;
 mod queues;
+mod remediation;
 mod reviews;
 mod serve;
 mod shedding;
@@ -80,6 +81,8 @@ enum Command {
     Reviews(reviews::Args),
     /// Show load shedding, and override its rules.
     Shedding(shedding::Args),
+    /// List what was done about alerts, show and switch remediation, carry out an action by hand.
+    Remediation(remediation::Args),
     /// Show the business measures: success of tests and healings, cache hits, reviews, satisfaction.
     Measures(measures::Args),
     /// Ask a node whether it is healthy; for container checks.
@@ -141,6 +144,7 @@ async fn run(command: Command) -> i32 {
         Command::Breakers(args) => args.run().await,
         Command::Reviews(args) => args.run().await,
         Command::Shedding(args) => args.run().await,
+        Command::Remediation(args) => args.run().await,
         Command::Measures(args) => args.run().await,
         Command::Health(args) => args.run().await,
         Command::Bench(args) => Box::pin(args.run()).await,
@@ -200,6 +204,11 @@ mod tests {
             "pools list -o json",
             "pools scale exec-workers --min 2 --max 15 --floor 10 --ttl 10m --by me",
             "pools reset exec-workers",
+            "remediation list --action scale --state failed --incident 3 --limit 5 -o json",
+            "remediation show",
+            "remediation run scale --label queue=exec --label a=b --dry-run --by me",
+            "remediation enable --dry-run --reason careful",
+            "remediation disable --by me",
             "measures -o json",
             "health --live",
             "bench --jobs 1000 --mode single --concurrency 8",

@@ -305,7 +305,7 @@ fn exit_classes(section: &Section<'_>) -> BTreeMap<i32, String> {
 }
 
 /// `whsec_` and base64 as the Standard Webhooks write it, or the bytes of the text itself.
-fn webhook_secret(section: &Section<'_>, text: &str) -> Secret {
+pub(super) fn webhook_secret(section: &Section<'_>, text: &str) -> Secret {
     let Some(encoded) = text.strip_prefix("whsec_") else { return Secret(text.as_bytes().to_vec()) };
     let decoded = base64::engine::general_purpose::STANDARD.decode(encoded);
     Secret(decoded.unwrap_or_else(|_| {

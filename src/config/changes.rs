@@ -5,7 +5,7 @@ use config::{Value, ValueKind};
 use super::Config;
 
 /// The tables that a running daemon takes over; `app` hands them on. Everything else waits for the next start.
-const RELOADED: [&str; 14] = [
+const RELOADED: [&str; 15] = [
     "inherit_defaults",
     "defaults",
     "queues",
@@ -17,6 +17,7 @@ const RELOADED: [&str; 14] = [
     "shedding",
     "health",
     "measures",
+    "remediation",
     "stuck",
     "breakers",
     "retry_budget",

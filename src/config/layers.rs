@@ -327,6 +327,11 @@ fn drop_named_defaults(built_in: &mut Layer) {
         for name in NAMED_TABLES {
             tree.insert(name.to_owned(), nothing());
         }
+        if let Some(Value { kind: ValueKind::Table(remediation), .. }) = tree.get_mut("remediation") {
+            for name in ["actions", "alerts"] {
+                remediation.insert(name.to_owned(), nothing());
+            }
+        }
         if let Some(Value { kind: ValueKind::Table(shedding), .. }) = tree.get_mut("shedding") {
             shedding.insert("first".to_owned(), Value::new(Some(&BUILT_IN.to_owned()), Vec::<Value>::new()));
         }

@@ -14,6 +14,7 @@ mod measures;
 mod pools;
 mod problem;
 mod reader;
+mod remediation;
 mod secret;
 mod sections;
 mod shedding;
@@ -84,6 +85,8 @@ pub struct Config {
     pub stuck: StuckConfig,
     /// Which business measures count, and for how long.
     pub measures: crate::policy::measures::Rules,
+    /// What is done about alerts.
+    pub remediation: crate::policy::remediation::Rules,
     /// How long finished jobs stay.
     pub retention: RetentionConfig,
     /// Patience at start.

@@ -212,6 +212,26 @@ impl<'a> Section<'a> {
         }
     }
 
+    /// A number, a text or a flag, as JSON has it.
+    pub(super) fn scalar(&self, name: &str) -> serde_json::Value {
+        let expected = "a number, a text, true or false";
+        let Some(found) = self.need(name, expected) else { return serde_json::Value::Null };
+        match &found.value.kind {
+            ValueKind::Boolean(flag) => (*flag).into(),
+            ValueKind::I64(number) => (*number).into(),
+            ValueKind::Float(number) => (*number).into(),
+            // From the environment everything is a text, also what was meant as a number.
+            ValueKind::String(text) if is_text_only(found.value) => {
+                serde_json::from_str(text).unwrap_or_else(|_plain| text.as_str().into())
+            }
+            ValueKind::String(text) => text.as_str().into(),
+            _ => {
+                self.wrong(&found, expected);
+                serde_json::Value::Null
+            }
+        }
+    }
+
     fn as_text(&self, found: &Found<'_>) -> Option<String> {
         if let ValueKind::String(text) = &found.value.kind {
             return Some(text.clone());

@@ -13,7 +13,7 @@ use super::{
     ALLOW_WITHOUT_AUTH, AuthConfig, AuthToken, Config, DURATION_MS_MAX, Effective, HandlersConfig, LeaseConfig,
     LedgerConfig, LimitsConfig, LockConfig, LogFormat, LoggingConfig, RedisConfig, ResultCacheConfig, RetentionConfig,
     Role, ServerConfig, ShutdownConfig, StartupConfig, StuckConfig, UrlCheck, breakers, catalog, health, mcp, measures,
-    pools, shedding,
+    pools, remediation, shedding,
 };
 
 /// A request, a payload or a result above this would not fit the daemon's memory beside others: 1 GiB.
@@ -35,6 +35,8 @@ pub(super) fn read(root: &Section<'_>, effective: Effective, check_redis_url: Op
     let mcp_servers = mcp::read(root, &defaults.table("mcp_server"));
     let names: BTreeSet<String> = mcp_servers.keys().cloned().collect();
     let catalogued = catalog::read(root, &defaults, &names);
+    let known = remediation::Known { catalog: &catalogued.catalog, servers: &names };
+    let remediation = remediation::read(&root.table("remediation"), &defaults.table("remediation_action"), &known);
     defaults.finish();
     let auth = auth(&root.table("auth"));
     let server = server(&root.table("server"), &auth);
@@ -72,6 +74,7 @@ pub(super) fn read(root: &Section<'_>, effective: Effective, check_redis_url: Op
         stuck,
         retry_budget,
         measures,
+        remediation,
         retention,
         startup,
         shutdown,

@@ -48,6 +48,8 @@ pub(super) fn read(section: &Section<'_>, types: &BTreeSet<&TypeName>) -> Settin
     let response = ("response_time_p95_ms", "response_time_p95_exit_ms");
     let read = Settings {
         mode: mode(section),
+        // Only a remedy sets one, for a while.
+        floor: 0,
         cpu: rule(("cpu", "cpu_exit"), share("cpu"), exit_share("cpu_exit"), exit::CPU, SAMPLES.cpu, dwell_ms),
         memory: rule(
             ("memory", "memory_exit"),

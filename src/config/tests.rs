@@ -68,8 +68,8 @@ fn the_defaults_are_the_runbooks() {
     assert_eq!((planning.retry.max_retries, planning.retry.max_delay_ms, planning.sla_ms), (3, 10_000, Some(12_000)));
     let tool = Some("generate_plan".to_owned());
     assert_eq!(planning.handler, HandlerSpec::Mcp { server: "platform".into(), tool });
-    // The six of the runbook, and what an approved healing starts.
-    assert_eq!(catalog.types.len(), 7);
+    // The six of the runbook, what an approved healing starts, and what two of its playbooks start.
+    assert_eq!(catalog.types.len(), 9);
     assert_eq!(config.shedding.first.len(), 3);
     assert_eq!((config.lock.ttl_ms, config.lock.wait_ms, config.result_cache.ttl_ms), (300_000, 10_000, 3_600_000));
     assert_eq!((config.breakers.failures, config.breakers.open_ms), (5, 60_000));

@@ -42,6 +42,25 @@ impl Crew {
             self.check(&limits, rules);
         }
         let plan = self.plan(&limits, rules, now);
+        self.carry_out(plan, rules, now).await;
+    }
+
+    /// One look because a remedy asks for it: all who are known to be sick are replaced now, however many were lately.
+    /// A remedy has a budget of its own. What a pool that panics is kept from it is kept from here too.
+    pub(super) async fn care_by_order(&mut self) {
+        if !self.core.roster.take_care_order(&self.pool) {
+            return;
+        }
+        let setup = self.core.setup.load_full();
+        let Some(limits) = setup.catalog.pools.get(&self.pool).map(|pool| pool.limits) else { return };
+        let now = Instant::now();
+        self.chart.replaced.clear();
+        let unbounded = HealthRules { replace_share: 1.0, ..setup.health.clone() };
+        let plan = self.plan(&limits, &unbounded, now);
+        self.carry_out(plan, &setup.health, now).await;
+    }
+
+    async fn carry_out(&mut self, plan: Plan, rules: &HealthRules, now: Instant) {
         self.note_panic(plan.panic);
         for (number, why) in plan.replace {
             self.chart.replaced.push_back(now);

@@ -22,6 +22,7 @@ use tokio::sync::mpsc;
 use crate::broker::Broker;
 use crate::chance::Chance;
 use crate::clock::{Clock, Timestamp};
+use crate::handler::outside::{self, Outside};
 use crate::handler::{Reach, SharedHandler};
 use crate::host::Host;
 use crate::job::{JobId, JobIds, NodeId, QueueName, TypeName};
@@ -31,7 +32,7 @@ use crate::policy::breaker;
 use crate::policy::budget::BudgetRules;
 use crate::policy::catalog::Catalog;
 use crate::policy::health::HealthRules;
-use crate::policy::{measures, scaling, shedding};
+use crate::policy::{measures, remediation, scaling, shedding};
 use crate::service::{Phase, watch};
 use crate::telemetry::metrics::ErrorClasses;
 
@@ -46,6 +47,7 @@ use super::measures::Measures;
 use super::membership::Membership;
 use super::payloads::Payloads;
 use super::pusher::PushOrder;
+use super::remedy::Remedy;
 use super::retention::Growth;
 use super::roster::Roster;
 use super::running::Running;
@@ -109,8 +111,12 @@ pub struct Setup {
     pub scaling: scaling::Rules,
     /// Which business measures count, and for how long.
     pub measures: measures::Rules,
+    /// What is done about alerts.
+    pub remediation: remediation::Rules,
     /// Which servers do not answer their handlers.
     pub reach: Reach,
+    /// Through which remedies reach what is not the engine's.
+    pub outside: Arc<dyn Outside>,
 }
 
 impl Setup {
@@ -122,7 +128,8 @@ impl Setup {
         let (breakers, retry_budget) = Default::default();
         let error_classes = ErrorClasses::of(&catalog);
         let (catalog, scaling, measures) = (Arc::new(catalog), scaling::Rules::default(), measures::Rules::default());
-        let reach = Reach::default();
+        let (reach, remediation) = (Reach::default(), remediation::Rules::default());
+        let outside = Arc::new(outside::Nothing);
         Self {
             catalog,
             handlers,
@@ -134,7 +141,9 @@ impl Setup {
             retry_budget,
             scaling,
             measures,
+            remediation,
             reach,
+            outside,
         }
     }
 }
@@ -175,6 +184,7 @@ pub(super) struct Core {
     pub(super) breakers: Breakers,
     pub(super) budgets: Budgets,
     pub(super) measures: Measures,
+    pub(super) remedy: Remedy,
     pub(super) membership: Membership,
     pub(super) leases: Leases,
     pub(super) sweep: Sweep,

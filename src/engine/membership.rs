@@ -99,6 +99,11 @@ impl Membership {
         self.nodes.load_full()
     }
 
+    /// When this node started.
+    pub(super) fn started_at(&self) -> Timestamp {
+        self.started_at
+    }
+
     /// When a heartbeat was last answered.
     pub(super) fn heard_at(&self) -> Instant {
         *lock(&self.heard_at)

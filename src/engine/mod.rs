@@ -26,6 +26,7 @@ mod pusher;
 mod queries;
 mod rebuild;
 mod refusal;
+mod remedy;
 mod report;
 mod retention;
 mod reviews;
@@ -47,7 +48,7 @@ mod why;
 mod worker;
 mod workers;
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::future::Future;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -62,7 +63,8 @@ use crate::chance::Chance;
 use crate::clock::Clock;
 use crate::host::Host;
 use crate::job::{JobId, JobIds, PoolName, QueueName, Review, Seq};
-use crate::ledger::{JobFilter, Ledger, ReviewFilter, ReviewOrder, Scope};
+use crate::ledger::{JobFilter, Ledger, RemediationFilter, ReviewFilter, ReviewOrder, Scope};
+use crate::operations::Remediation;
 use crate::policy::catalog::Catalog;
 use crate::policy::measures::Measured;
 use crate::policy::shedding::Mode;
@@ -76,9 +78,10 @@ pub use admission::TIMEOUT_MS_MAX;
 pub use core::{EngineParams, Setup};
 pub use health::HealthView;
 pub use refusal::{BadItem, Refusal};
+pub use remedy::{OverrideView, Remedied, RemediationView, SwitchChange};
 pub use reviews::{Edits, Reviewer};
 pub use scaling::{Figure, PoolOnNode, PoolView, ProposalView, Scale};
-pub use shedding::{NodeShedding, QueueShedding, RuleShedding, SetByHand, SheddingView};
+pub use shedding::{NodeShedding, QueueShedding, RuleShedding, SetByHand, SheddingFloor, SheddingView};
 pub use stuck::StuckRules;
 pub use submit::Submit;
 pub use views::{
@@ -138,6 +141,7 @@ impl Engine {
     pub fn start(params: EngineParams, setup: Setup, surroundings: Surroundings, supervisor: Arc<Supervisor>) -> Self {
         let Surroundings { ledger, broker, host, clock, chance } = surroundings;
         metrics::start_at_zero(&setup.catalog);
+        metrics::remediations_start_at_zero(setup.remediation.actions.keys());
         let (accepts, accept_tickets) = mpsc::channel(QUEUE_MAX);
         let (settles, settle_tickets) = mpsc::channel(QUEUE_MAX);
         let (pushes, orders) = mpsc::channel(QUEUE_MAX);
@@ -148,6 +152,7 @@ impl Engine {
             breakers: breakers::Breakers::new(broker.clone(), &setup),
             budgets: budgets::Budgets::default(),
             measures: measures::Measures::default(),
+            remedy: remedy::Remedy::default(),
             membership: membership::Membership::new(params.node.clone(), clock.now()),
             leases: leases::Leases::default(),
             sweep: sweep::Sweep::default(),
@@ -222,6 +227,9 @@ impl Engine {
         self.service("shedding", shedding::run);
         self.service("stuck", stuck::run);
         self.service("measures", measures::run);
+        self.service("remediation", remedy::run);
+        self.service("remediation-calls", remedy::obey);
+        self.service("remediation-upkeep", remedy::look_after);
     }
 
     fn service<F, R>(&self, name: impl Into<String>, run: F)
@@ -248,6 +256,7 @@ impl Engine {
     /// attempts was fixed at admission.
     pub async fn reload(&self, setup: Setup) {
         metrics::start_at_zero(&setup.catalog);
+        metrics::remediations_start_at_zero(setup.remediation.actions.keys());
         let queues: Vec<QueueName> = setup.catalog.queues.keys().cloned().collect();
         // New queues are opened before anyone claims from them; if that fails, the session does it.
         if self.core.session.is_open()
@@ -496,6 +505,40 @@ impl Engine {
     /// Lifts everything that was set of a pool at run time.
     pub async fn lift_pool(&self, name: &str, by: &str, reason: &str) -> Result<()> {
         scaling::lift(&self.core, name, by, reason).await
+    }
+
+    /// Remediation: whether it works, and what is configured.
+    #[must_use]
+    pub fn remediation(&self) -> RemediationView {
+        remedy::view(&self.core)
+    }
+
+    /// Switches remediation on or off, or to dry runs, on all nodes; durable before it returns.
+    pub async fn set_remediation(&self, change: SwitchChange, by: &str, reason: &str) -> Result<RemediationView> {
+        remedy::set_switch(&self.core, change, by, reason).await?;
+        Ok(self.remediation())
+    }
+
+    /// A page of the audit, newest first, at most `limit`, below the number `before`.
+    pub async fn remediations(
+        &self,
+        filter: &RemediationFilter,
+        before: Option<i64>,
+        limit: u32,
+    ) -> Result<Vec<Remediation>> {
+        Ok(self.core.ledger.remediations(filter, before, limit).await?)
+    }
+
+    /// Carries out a configured action behind its guards, as an alert with these labels would have it; returns once it
+    /// has ended.
+    pub async fn remediate(
+        &self,
+        action: &str,
+        labels: BTreeMap<String, String>,
+        is_dry: bool,
+        by: &str,
+    ) -> Result<Remedied> {
+        remedy::by_hand(&self.core, action, labels, is_dry, by).await
     }
 
     /// The business measures as they stand, over all nodes.

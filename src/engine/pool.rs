@@ -79,6 +79,7 @@ pub(super) async fn run(core: Arc<Core>, name: PoolName, stop: CancellationToken
             () = phase.changed() => pool.ask(),
             () = told.notified() => {
                 pool.crew.obey();
+                pool.crew.care_by_order().await;
                 pool.crew.resize();
                 pool.look_if_asked();
             }

@@ -32,6 +32,8 @@ struct Desk {
     told: Arc<Notify>,
     posts: Vec<Arc<Post>>,
     orders: Vec<Order>,
+    /// Whether its workers are to be examined at once.
+    is_to_care: bool,
 }
 
 impl Default for Roster {
@@ -81,6 +83,19 @@ impl Roster {
     /// What a pool was told and has not taken yet.
     pub(super) fn take_orders(&self, pool: &PoolName) -> Vec<Order> {
         lock(&self.pools).get_mut(pool).map(|desk| std::mem::take(&mut desk.orders)).unwrap_or_default()
+    }
+
+    /// Has a crew examine its workers at once, and replace all that are found to be sick.
+    pub(super) fn care_for(&self, pool: &PoolName) {
+        let mut pools = lock(&self.pools);
+        let desk = pools.entry(pool.clone()).or_default();
+        desk.is_to_care = true;
+        desk.told.notify_one();
+    }
+
+    /// Whether a crew was told so, and has not done it yet.
+    pub(super) fn take_care_order(&self, pool: &PoolName) -> bool {
+        lock(&self.pools).get_mut(pool).is_some_and(|desk| std::mem::take(&mut desk.is_to_care))
     }
 
     /// A pool begins with nobody; those of a former crew are gone with it.

@@ -11,12 +11,16 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::Timestamp;
+use crate::handler::Overrides;
 use crate::ledger::Setting;
+use crate::mutant::mutant;
 use crate::service::{periodic, watch};
 
 use super::Refusal;
 use super::core::Core;
 
+/// The kind of setting by which handlers are told another value of something; its value is that value.
+pub(super) const OVERRIDE: &str = "override";
 /// Between two looks at what others have set.
 const PERIOD: Duration = Duration::from_secs(1);
 
@@ -46,6 +50,16 @@ impl Settings {
     /// The one of this kind and name, unless it has lapsed.
     pub(super) fn get(&self, kind: &str, name: &str, now: Timestamp) -> Option<Setting> {
         self.of_kind(kind, now).into_iter().find(|setting| setting.name == name)
+    }
+
+    /// What handlers are told otherwise. Every run asks, so without any this makes nothing.
+    pub(super) fn overrides(&self, now: Timestamp) -> Overrides {
+        let all = self.all.load();
+        if mutant!(override_not_told) || !all.iter().any(|setting| setting.kind == OVERRIDE) {
+            return Overrides::default();
+        }
+        let told = self.of_kind(OVERRIDE, now).into_iter();
+        Overrides::new(told.filter_map(|it| Some((it.name, serde_json::from_str(&it.value).ok()?))).collect())
     }
 
     /// Fires when something was set, dropped or read anew.

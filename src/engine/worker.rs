@@ -119,6 +119,7 @@ async fn run(core: &Core, post: &Post, assignment: Assignment) {
         fence: if mutant!(fence_not_told) { 0 } else { run.fence },
         labels: job.spec.labels.clone(),
         deadline: started_at.plus_ms(i64::try_from(timeout_ms).unwrap_or(i64::MAX)),
+        overrides: core.settings.overrides(started_at),
         payload: job.spec.payload.clone(),
         result_bytes_max: core.params.limits.result_bytes_max,
         stop: run.stop.clone(),

@@ -22,6 +22,8 @@ use crate::job::Failure;
 use super::child::{EOF_GRACE, Group, Tail, ending, private_variables};
 use super::{Handler, Invocation, Ran};
 
+pub mod errand;
+
 /// BSD's `EX_TEMPFAIL`.
 const EXIT_TEMPORARY_FAILURE: i32 = 75;
 /// What a command handler is made from.
@@ -50,6 +52,13 @@ pub struct CommandHandler {
 /// The child wrote more than counts.
 #[derive(Debug)]
 struct TooLarge;
+
+/// What became of a child, and what it said.
+struct Heard {
+    ended: Ended,
+    output: Vec<u8>,
+    errors: Tail,
+}
 
 /// How the talk with a child ended.
 enum Ended {
@@ -82,6 +91,7 @@ impl CommandHandler {
             .env("GANGER_ATTEMPT", invocation.attempt.to_string())
             .env("GANGER_FENCE", invocation.fence.to_string())
             .env("GANGER_DEADLINE", invocation.deadline.to_string())
+            .envs((!invocation.overrides.is_empty()).then(|| ("GANGER_OVERRIDES", invocation.overrides.to_string())))
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
@@ -115,7 +125,7 @@ impl Handler for CommandHandler {
         if invocation.stop.is_cancelled() {
             return Ran::Stopped;
         }
-        let mut child = match self.spawn(&invocation) {
+        let child = match self.spawn(&invocation) {
             Ok(child) => child,
             Err(error) => {
                 return Ran::failed("spawn_failed", format!("`{}` cannot be started: {error}", self.params.program));
@@ -125,40 +135,48 @@ impl Handler for CommandHandler {
             return Ran::failed("spawn_failed", format!("`{}` was gone at once", self.params.program));
         };
         let noted = invocation.footprint.note(group.id());
-        let (stdin, stdout, stderr) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
-        let (mut output, mut errors) = (Vec::new(), Tail::default());
-        let ended = {
-            let talk = async {
-                tokio::try_join!(
-                    feed(stdin, &invocation.payload),
-                    collect(stdout, &mut output, invocation.result_bytes_max),
-                    follow(stderr, &mut errors),
-                )
-            };
-            let mut talk = std::pin::pin!(talk.fuse());
-            let ended = converse(&mut child, talk.as_mut(), &invocation.stop).await;
-            if matches!(ended, Ended::Told) {
-                let grace = Duration::from_millis(self.params.term_grace_ms);
-                // The talk goes on meanwhile, so that nobody is stuck on a full pipe with its clean-up.
-                tokio::select! {
-                    () = group.stop(&mut child, grace) => {}
-                    () = drained(talk) => {}
-                }
-            }
-            ended
-        };
+        let (most, grace) = (invocation.result_bytes_max, Duration::from_millis(self.params.term_grace_ms));
+        let heard = attend(child, &group, &invocation.payload, most, grace, &invocation.stop).await;
         drop(noted);
         drop(group);
-        match ended {
+        match heard.ended {
             Ended::Told => Ran::Stopped,
             Ended::TooLarge => {
-                let most = invocation.result_bytes_max;
                 Ran::failed("output_too_large", format!("`{}` wrote more than {most} bytes", self.params.program))
             }
-            Ended::Exited(Ok(status)) => self.judge(status, &output, &errors),
+            Ended::Exited(Ok(status)) => self.judge(status, &heard.output, &heard.errors),
             Ended::Exited(Err(error)) => Ran::Crashed { message: format!("the child's end was not seen: {error}") },
         }
     }
+}
+
+/// Talks with a child to its end, or until it is told to stop; `most` bounds its output, in bytes.
+async fn attend(
+    mut child: Child,
+    group: &Group,
+    input: &[u8],
+    most: usize,
+    grace: Duration,
+    stop: &CancellationToken,
+) -> Heard {
+    let (stdin, stdout, stderr) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
+    let (mut output, mut errors) = (Vec::new(), Tail::default());
+    let ended = {
+        let talk = async {
+            tokio::try_join!(feed(stdin, input), collect(stdout, &mut output, most), follow(stderr, &mut errors))
+        };
+        let mut talk = std::pin::pin!(talk.fuse());
+        let ended = converse(&mut child, talk.as_mut(), stop).await;
+        if matches!(ended, Ended::Told) {
+            // The talk goes on meanwhile, so that nobody is stuck on a full pipe with its clean-up.
+            tokio::select! {
+                () = group.stop(&mut child, grace) => {}
+                () = drained(talk) => {}
+            }
+        }
+        ended
+    };
+    Heard { ended, output, errors }
 }
 
 /// Waits for the child's end, its output too large, or the word to stop, whichever comes first.

@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use crate::job::Labels;
 
-use super::Invocation;
+use super::{Invocation, Overrides};
 
 /// The facts of a job.
 #[derive(Debug, Serialize)]
@@ -18,6 +18,8 @@ pub struct Facts<'a> {
     fence: i64,
     labels: &'a Labels,
     deadline: String,
+    #[serde(skip_serializing_if = "nothing_else")]
+    overrides: &'a Overrides,
 }
 
 impl<'a> Facts<'a> {
@@ -33,8 +35,14 @@ impl<'a> Facts<'a> {
             fence: invocation.fence,
             labels: &invocation.labels,
             deadline: invocation.deadline.to_string(),
+            overrides: &invocation.overrides,
         }
     }
+}
+
+/// Whether nothing is told otherwise.
+fn nothing_else(overrides: &&Overrides) -> bool {
+    overrides.is_empty()
 }
 
 /// A trace of its own for one run: W3C Trace Context, sampled.

@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use base64::Engine as _;
 use bytes::Bytes;
 use hmac::Mac as _;
-use reqwest::header::{CONTENT_TYPE, HeaderMap, RETRY_AFTER};
+use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderName, RETRY_AFTER};
 use reqwest::{Client, Response, StatusCode};
 
 use crate::clock::{Clock, SystemClock, Timestamp};
@@ -17,6 +17,7 @@ use crate::job::Failure;
 use crate::policy::catalog::Secret;
 
 use super::facts::{Facts, new_traceparent};
+use super::outside::Notice;
 use super::status::{Chain, class_of, retry_after_ms};
 use super::{Handler, Invocation, Ran};
 
@@ -95,11 +96,7 @@ impl HttpHandler {
             .header("Idempotency-Key", id)
             .header("traceparent", new_traceparent());
         if let Some(secret) = &self.params.secret {
-            let at = self.clock.now().millis() / 1_000;
-            request = request
-                .header("webhook-id", id)
-                .header("webhook-timestamp", at)
-                .header("webhook-signature", signature(secret, id, at, &body));
+            request = request.headers(signed(secret, id, self.clock.now(), &body));
         }
         match request.body(body).send().await {
             Ok(response) => self.answer(response, invocation.result_bytes_max).await,
@@ -144,6 +141,44 @@ impl Handler for HttpHandler {
             ran = self.post(&invocation) => ran,
         }
     }
+}
+
+/// Posts a notice of remediation; done once it was answered well.
+///
+/// # Errors
+/// The answer, or why there was none, in words.
+pub async fn post(client: &Client, notice: &Notice, now: Timestamp) -> Result<String, String> {
+    let id = notice.id.as_str();
+    let url = String::from_utf8_lossy(&notice.url.0);
+    let mut request = client
+        .post(&*url)
+        .header(CONTENT_TYPE, "application/json")
+        .header("Idempotency-Key", id)
+        .header("traceparent", new_traceparent());
+    if let Some(token) = &notice.token {
+        request = request.bearer_auth(String::from_utf8_lossy(&token.0));
+    }
+    if let Some(secret) = &notice.secret {
+        request = request.headers(signed(secret, id, now, &notice.body));
+    }
+    let told = |error: reqwest::Error| Chain(&error.without_url()).to_string();
+    let response = request.body(notice.body.clone()).send().await.map_err(told)?;
+    let status = response.status();
+    if status.is_success() {
+        return Ok(format!("HTTP {status}"));
+    }
+    let body = read(response, EXCERPT_BYTES_MAX).await.map_err(told)?;
+    Err(refusal(status, &body.bytes))
+}
+
+/// The headers of a signed delivery.
+fn signed(secret: &Secret, id: &str, now: Timestamp, body: &[u8]) -> HeaderMap {
+    let at = now.millis() / 1_000;
+    let signature = signature(secret, id, at, body);
+    let headers = [("webhook-id", id.to_owned()), ("webhook-timestamp", at.to_string()), ("webhook-signature", signature)];
+    // An id is made of characters that a header takes.
+    let values = headers.into_iter().filter_map(|(name, value)| Some((HeaderName::from_static(name), value.parse().ok()?)));
+    values.collect()
 }
 
 /// The facts and the payload, which is JSON already and is not read again.

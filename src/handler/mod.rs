@@ -8,6 +8,8 @@ pub mod facts;
 pub mod footprint;
 pub mod http;
 pub mod mcp;
+pub mod outside;
+pub mod overrides;
 pub mod reach;
 mod status;
 
@@ -22,6 +24,7 @@ use crate::job::{Failure, Fence, JobId, Labels, Priority, QueueName, TypeName};
 
 pub use envelope::{Envelope, Observation};
 pub use footprint::Footprint;
+pub use overrides::Overrides;
 pub use reach::Reach;
 
 /// One run of one job, as its handler sees it.
@@ -43,6 +46,8 @@ pub struct Invocation {
     pub labels: Labels,
     /// When the run must be over.
     pub deadline: Timestamp,
+    /// What is told otherwise at present.
+    pub overrides: Overrides,
     /// The payload, JSON text.
     pub payload: Bytes,
     /// The most bytes of output that count; more is a failure `output_too_large`.

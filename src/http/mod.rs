@@ -17,6 +17,7 @@ mod pools;
 mod probes;
 mod problem;
 mod queues;
+mod remediations;
 mod reviews;
 mod serve;
 mod shedding;
@@ -136,6 +137,9 @@ pub fn router(state: ApiState) -> Router {
         .route("/v1/breakers/{name}/reset", post(breakers::reset))
         .route("/v1/pools", get(pools::list))
         .route("/v1/pools/{name}", get(pools::show).put(pools::scale).delete(pools::reset))
+        .route("/v1/remediation", get(remediations::show).put(remediations::set))
+        .route("/v1/remediations", get(remediations::list))
+        .route("/v1/remediations/{name}", post(remediations::run))
         .route("/v1/measures", get(measures::list))
         .route("/v1/observations", post(measures::observe))
         .route("/v1/feedback", post(measures::feedback))

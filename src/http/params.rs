@@ -7,7 +7,8 @@ use axum::http::request::Parts;
 
 use crate::job::review::{ReviewReason, Verdict};
 use crate::job::{InvalidName, JobId, QueueName, Seq, State, TypeName};
-use crate::ledger::{JobFilter, ReviewFilter, ReviewOrder, ReviewStanding};
+use crate::ledger::{JobFilter, RemediationFilter, ReviewFilter, ReviewOrder, ReviewStanding};
+use crate::operations::RemediationState;
 
 use super::problem::Problem;
 
@@ -171,6 +172,46 @@ pub(super) fn reviews(query: Option<&str>) -> Result<ReviewQuery, Problem> {
     Ok(ReviewQuery { filter, order: order.unwrap_or_default(), from, limit: limit.unwrap_or(PAGE_DEFAULT) })
 }
 
+/// A page of the audit of remediation that was asked for.
+#[derive(Debug, Default)]
+pub(super) struct RemediationQuery {
+    /// Which rows.
+    pub(super) filter: RemediationFilter,
+    /// Only numbers below this one.
+    pub(super) before: Option<i64>,
+    /// The most rows.
+    pub(super) limit: u32,
+}
+
+/// Reads the parameters of `GET /v1/remediations`.
+pub(super) fn remediations(query: Option<&str>) -> Result<RemediationQuery, Problem> {
+    let mut filter = RemediationFilter::default();
+    let (mut before, mut limit) = (None, None);
+    for (name, value) in pairs(query) {
+        match name.as_str() {
+            "action" => once(&name, &mut filter.action, value)?,
+            "state" => once(&name, &mut filter.state, remediation_state(&value)?)?,
+            "incident" => once(&name, &mut filter.incident, incident(&value)?)?,
+            "limit" => once(&name, &mut limit, page_size(&value, PAGE_MAX)?)?,
+            "cursor" => once(&name, &mut before, cursor(&value)?)?,
+            other => return Err(unknown(other, "action, state, incident, limit and cursor")),
+        }
+    }
+    Ok(RemediationQuery { filter, before, limit: limit.unwrap_or(PAGE_DEFAULT) })
+}
+
+fn remediation_state(value: &str) -> Result<RemediationState, Problem> {
+    RemediationState::from_name(value).ok_or_else(|| {
+        let known = RemediationState::ALL.map(RemediationState::name).join(", ");
+        Problem::bad_field("state", &format!("is {value:?}; known are {known}"))
+    })
+}
+
+fn incident(value: &str) -> Result<i64, Problem> {
+    let number = value.parse().ok().filter(|number| *number > 0);
+    number.ok_or_else(|| Problem::bad_field("incident", &format!("is {value:?}; expected its number")))
+}
+
 fn reason(value: &str) -> Result<ReviewReason, Problem> {
     ReviewReason::from_name(value).ok_or_else(|| {
         let known = ReviewReason::ALL.map(ReviewReason::name).join(", ");
@@ -293,6 +334,17 @@ mod tests {
             [("decided=no", "decided"), ("reason=x", "reason"), ("order=age", "order"), ("state=failed", "state")]
         {
             assert_eq!(field(&reviews(Some(query)).unwrap_err()), name, "{query}");
+        }
+    }
+
+    #[test]
+    fn a_page_of_the_audit_has_filters_and_a_cursor() {
+        let page = remediations(Some("action=a&state=dry_run&incident=3&limit=7&cursor=s41")).unwrap();
+        assert_eq!((page.filter.action.as_deref(), page.filter.incident), (Some("a"), Some(3)));
+        assert_eq!(page.filter.state, Some(RemediationState::DryRun));
+        assert_eq!((page.limit, page.before), (7, Some(41)));
+        for (query, name) in [("state=done", "state"), ("incident=x", "incident"), ("alert=a", "alert")] {
+            assert_eq!(field(&remediations(Some(query)).unwrap_err()), name, "{query}");
         }
     }
 

@@ -87,6 +87,8 @@ struct OverrideBody {
     min: Option<FigureBody>,
     max: Option<FigureBody>,
     floor: Option<FigureBody>,
+    /// A floor that a remedy has set; the larger one holds.
+    remedy: Option<FigureBody>,
     by: String,
     since: String,
 }
@@ -140,6 +142,7 @@ impl PoolBody {
                 min: figure(figures.min),
                 max: figure(figures.max),
                 floor: figure(figures.floor),
+                remedy: figure(figures.remedy),
                 by: setting.by,
                 since: setting.since.to_string(),
             }),

@@ -39,10 +39,20 @@ struct SheddingBody<'a> {
     /// Why; null where nothing was said.
     reason: Option<&'a str>,
     first: Vec<&'a str>,
+    /// The level that a remedy holds at least while the rules decide; null without one.
+    floor: Option<FloorBody<'a>>,
     /// The node that answers.
     #[serde(flatten)]
     own: Option<&'a NodeShedding>,
     nodes: Vec<NodeBody<'a>>,
+}
+
+#[derive(Serialize)]
+struct FloorBody<'a> {
+    level: u8,
+    by: &'a str,
+    reason: &'a str,
+    until: Option<Time>,
 }
 
 #[derive(Serialize)]
@@ -81,6 +91,12 @@ fn told(view: &SheddingView) -> Response {
         set_at: view.set.as_ref().map(|set| Time(set.at)),
         reason: view.set.as_ref().map(|set| set.reason.as_str()).filter(|reason| !reason.is_empty()),
         first: view.first.iter().map(TypeName::as_str).collect(),
+        floor: view.floor.as_ref().map(|floor| FloorBody {
+            level: floor.level,
+            by: &floor.by,
+            reason: &floor.reason,
+            until: floor.until.map(Time),
+        }),
         own: view.nodes.first().map(|(.., own)| own),
         nodes: view.nodes.iter().map(|(node, name, shedding)| NodeBody { node, name, shedding }).collect(),
     })

@@ -11,6 +11,7 @@
 
 mod accept;
 mod fault;
+mod logbook;
 mod migrations;
 mod order;
 pub mod postgres;
@@ -30,6 +31,7 @@ use crate::job::{
 };
 use crate::mutant::mutant;
 
+pub use logbook::{IncidentFilter, Logbook, LogbookRetention, RemediationFilter};
 pub use migrations::MigrationStatus;
 pub use review::{ReviewBacklog, ReviewFilter, ReviewOrder, ReviewStanding};
 pub use tally::{Outlived, Tally};
@@ -364,7 +366,7 @@ pub struct Dropped {
 }
 
 /// Sizes of the store.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct Sizes {
     /// Live rows (an estimate on Postgres).
     pub live: u64,
@@ -372,6 +374,19 @@ pub struct Sizes {
     pub finished: u64,
     /// Bytes on disk.
     pub bytes: u64,
+    /// The free share of the disk, 0 to 1; `None` where only the server knows it.
+    pub disk_free: Option<f64>,
+}
+
+/// How the connections to the store are used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Connected {
+    /// Those that a call has.
+    pub busy: usize,
+    /// Those that wait for one.
+    pub idle: usize,
+    /// The most there may be.
+    pub most: usize,
 }
 
 /// One running daemon, as the others see it.
@@ -465,9 +480,9 @@ impl LedgerError {
 /// A result of the ledger.
 pub type Result<T> = std::result::Result<T, LedgerError>;
 
-/// The record of all jobs.
+/// The record of all jobs; with it, in the same store, the [`Logbook`] of operations.
 #[async_trait]
-pub trait Ledger: Send + Sync + std::fmt::Debug {
+pub trait Ledger: Logbook + Send + Sync + std::fmt::Debug {
     /// Accepts and settles in one transaction: all of it is durable when this returns, or none.
     ///
     /// Repeating a batch whose answer was lost is harmless when it says so: a generated id that is already live or
@@ -575,6 +590,17 @@ pub trait Ledger: Send + Sync + std::fmt::Debug {
 
     /// Answers if the store does.
     async fn ping(&self) -> Result<()>;
+
+    /// Opens new connections to the store and, once it has answered on one of them, leaves the old ones without cutting
+    /// a call short. False: it has none that could be renewed.
+    async fn renew(&self) -> Result<bool> {
+        Ok(false)
+    }
+
+    /// How the connections to the store are used; `None`: it has none.
+    fn connections(&self) -> Option<Connected> {
+        None
+    }
 
     /// Leaves the store in order: what is written is in its place, connections are closed. Last call.
     async fn close(&self);

@@ -77,6 +77,8 @@ pub struct Context {
     pub repository: Arc<Repository>,
     /// Where the call that is served tells how far it is.
     pub progress: Progress,
+    /// What the daemon tells this call otherwise (`_meta.ganger.overrides`).
+    pub overrides: serde_json::Map<String, serde_json::Value>,
 }
 
 impl Context {
@@ -86,6 +88,7 @@ impl Context {
         let repository = Arc::new(Repository::new(settings.data_dir.as_deref()));
         let elements = Arc::clone(&repository) as Arc<dyn Elements>;
         let (browsers, progress) = (Arc::default(), Progress::default());
-        Ok(Self { settings: Arc::new(settings), fetcher, browsers, elements, repository, progress })
+        let (settings, overrides) = (Arc::new(settings), serde_json::Map::new());
+        Ok(Self { settings, fetcher, browsers, elements, repository, progress, overrides })
     }
 }

@@ -107,6 +107,7 @@ impl ServerHandler for Server {
         };
         let mut own = self.context.clone();
         own.progress.listener = context.meta.get_progress_token().map(|token| (context.peer.clone(), token));
+        own.overrides = overrides(context.meta.get("ganger"));
         let arguments = Value::Object(request.arguments.unwrap_or_default());
         // A defect in one tool must not end the calls beside it.
         let run = AssertUnwindSafe(entry.call(own, arguments)).catch_unwind();
@@ -116,6 +117,12 @@ impl ServerHandler for Server {
         };
         Ok(on_the_wire(outcome).into())
     }
+}
+
+/// What the daemon tells a call otherwise for a while, from the facts in its `_meta.ganger`.
+fn overrides(facts: Option<&Value>) -> serde_json::Map<String, Value> {
+    let told = facts.and_then(|facts| facts.get("overrides")).and_then(Value::as_object);
+    told.cloned().unwrap_or_default()
 }
 
 /// An answer as MCP has it.

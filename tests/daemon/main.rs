@@ -50,6 +50,7 @@ mod kinds;
 mod life;
 mod mcp;
 mod measures;
+mod operating;
 mod overload;
 #[cfg(feature = "platform-tools")]
 mod platform;

@@ -26,6 +26,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 
 fn invocation(payload: &str) -> Invocation {
     Invocation {
+        overrides: ganger::handler::Overrides::default(),
         id: JobId::stored("order-7"),
         job_type: TypeName::stored("letter"),
         queue: QueueName::stored("mail"),

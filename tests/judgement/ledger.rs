@@ -7,9 +7,13 @@ use async_trait::async_trait;
 use ganger::clock::Timestamp;
 use ganger::job::{Fence, Job, JobId, NewJob, NodeId, Review, Seq, TypeName};
 use ganger::ledger::{
-    Batch, BatchAnswer, Confirm, Confirmed, Dropped, Heard, Identity, JobFilter, Ledger, LedgerError, LiveEntry, Node,
-    Order, Ordered, Outlived, Pause, Result, Retention, ReviewBacklog, ReviewFilter, ReviewOrder, Scope, Setting,
-    Sizes, Tally,
+    Batch, BatchAnswer, Confirm, Confirmed, Dropped, Heard, Identity, IncidentFilter, JobFilter, Ledger, LedgerError,
+    LiveEntry, Logbook, LogbookRetention, Node, Order, Ordered, Outlived, Pause, RemediationFilter, Result, Retention,
+    ReviewBacklog, ReviewFilter, ReviewOrder, Scope, Setting, Sizes, Tally,
+};
+use ganger::operations::{
+    Alert, AlertNote, Begun, Event, FilledPart, Impact, Incident, NewEvent, NewRemediation, Noted, Remediation,
+    RemediationLimits, RemediationState,
 };
 
 use crate::support::model_ledger::ModelLedger;
@@ -57,20 +61,42 @@ impl CutLedger {
 
 /// Passes calls on while the wire is whole.
 macro_rules! pass {
-    ($($name:ident($($arg:ident: $type:ty),*) -> $out:ty;)+) => {
+    ($trait:ident; $($name:ident($($arg:ident: $type:ty),*) -> $out:ty;)+ $($last:item)?) => {
         #[async_trait]
-        impl Ledger for CutLedger {
+        impl $trait for CutLedger {
             $(async fn $name(&self, $($arg: $type),*) -> Result<$out> {
                 let answer = self.reach()?.$name($($arg),*).await;
                 self.heard(answer)
             })+
 
-            async fn close(&self) {}
+            $($last)?
         }
     };
 }
 
 pass! {
+    Logbook;
+    note_events(events: &[NewEvent]) -> ();
+    events(from: Timestamp, until: Timestamp, limit: u32) -> Vec<Event>;
+    note_alerts(notes: &[AlertNote], now: Timestamp, quiet_ms: i64) -> Vec<Noted>;
+    lapse_alerts(heard_before: Timestamp) -> Vec<Alert>;
+    alerts_of(incident: i64, limit: u32) -> Vec<Alert>;
+    incidents(filter: IncidentFilter, before: Option<i64>, limit: u32) -> Vec<Incident>;
+    fill_in(incident: i64, parts: &[FilledPart]) -> bool;
+    impact(from: Timestamp, until: Timestamp, slas: &[(TypeName, u64)]) -> Vec<Impact>;
+    keep_impact(incident: i64, resolved_at: Timestamp, impact: &str) -> bool;
+    begin_remediation(asked: &NewRemediation, limits: &RemediationLimits, now: Timestamp) -> Begun;
+    suppress_remediation(asked: &NewRemediation, reason: &str, now: Timestamp) -> ();
+    end_remediation(
+        number: i64, state: RemediationState, words: &str, after: Option<&str>, now: Timestamp
+    ) -> bool;
+    remediations(filter: &RemediationFilter, before: Option<i64>, limit: u32) -> Vec<Remediation>;
+    abandon_remediations(began_before: Timestamp, words: &str, now: Timestamp) -> u64;
+    retain_logbook(keep: LogbookRetention, now: Timestamp) -> u64;
+}
+
+pass! {
+    Ledger;
     commit(batch: &Batch) -> BatchAnswer;
     confirm(claims: &[Confirm]) -> Vec<Confirmed>;
     knows(jobs: &[NewJob]) -> Vec<bool>;
@@ -101,4 +127,6 @@ pass! {
     raise_epoch(epoch: i64, broker_identity: &str) -> Identity;
     sizes() -> Sizes;
     ping() -> ();
+
+    async fn close(&self) {}
 }

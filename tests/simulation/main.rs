@@ -30,6 +30,7 @@ mod handler;
 mod interleavings;
 mod judge;
 mod ledger;
+mod logbook;
 mod run;
 mod scenes;
 mod schedule;

@@ -30,7 +30,7 @@ use super::settings;
 pub(super) use facts::counts_threads;
 pub use orders::Figure;
 pub use orders::Scale;
-pub(super) use orders::{lift, scale};
+pub(super) use orders::{in_force, lift, raise, scale};
 pub use views::{PoolOnNode, PoolView, ProposalView};
 pub(super) use views::{everywhere, own};
 

@@ -38,6 +38,8 @@ pub struct Figures {
     pub max: Option<Figure>,
     /// A size to grow to at once.
     pub floor: Option<Figure>,
+    /// The same, set by a remedy. The larger of the two holds; neither takes the other's place.
+    pub remedy: Option<Figure>,
 }
 
 /// One figure.
@@ -60,7 +62,9 @@ impl Figures {
             let figure = figure.as_ref()?;
             Some(Order { workers: figure.workers, until: figure.until_ms.map(Timestamp) })
         };
-        Override { min: order(&self.min), max: order(&self.max), floor: order(&self.floor) }
+        let floors = [order(&self.floor), order(&self.remedy)];
+        let floor = floors.into_iter().flatten().max_by_key(|floor| floor.workers);
+        Override { min: order(&self.min), max: order(&self.max), floor }
     }
 }
 
@@ -69,14 +73,14 @@ pub(super) fn of(core: &Core, pool: &PoolName, now: Timestamp) -> (Figures, Opti
     let setting = core.settings.get(OVERRIDE, pool.as_str(), now);
     let figures = setting.as_ref().and_then(|setting| serde_json::from_str::<Figures>(&setting.value).ok());
     let mut figures = figures.unwrap_or_default();
-    for figure in [&mut figures.min, &mut figures.max, &mut figures.floor] {
+    for figure in [&mut figures.min, &mut figures.max, &mut figures.floor, &mut figures.remedy] {
         figure.take_if(|figure| figure.until_ms.is_some_and(|until| until <= now.millis()));
     }
     (figures, setting)
 }
 
 /// The override of a pool.
-pub(super) fn in_force(core: &Core, pool: &PoolName, now: Timestamp) -> Override {
+pub(in crate::engine) fn in_force(core: &Core, pool: &PoolName, now: Timestamp) -> Override {
     of(core, pool, now).0.orders()
 }
 
@@ -110,22 +114,46 @@ pub(in crate::engine) async fn scale(
         min: merged(old.min, change.min),
         max: merged(old.max, change.max),
         floor: merged(old.floor, change.floor),
+        remedy: old.remedy,
     };
+    keep(core, &pool, &figures, by, reason).await
+}
+
+/// Has a pool be of a size at least, for a while, beside what operators have set: a remedy's word.
+pub(in crate::engine) async fn raise(
+    core: &Core,
+    pool: &Pool,
+    workers: usize,
+    ttl_ms: i64,
+    by: &str,
+    reason: &str,
+) -> Result<(), Refusal> {
+    let now = core.clock.now();
+    let until_ms = Some(now.plus_ms(ttl_ms).millis());
+    let remedy = Figure { workers, until_ms, by: by.to_owned(), reason: reason.to_owned() };
+    let figures = Figures { remedy: Some(remedy), ..of(core, &pool.name, now).0 };
+    keep(core, pool, &figures, by, reason).await
+}
+
+/// Makes figures durable, if they make sense together.
+async fn keep(core: &Core, pool: &Pool, figures: &Figures, by: &str, reason: &str) -> Result<(), Refusal> {
+    let now = core.clock.now();
     let overrides = figures.orders();
-    overrides.check(&pool, WORKERS_MAX, now).map_err(|error| {
+    overrides.check(pool, WORKERS_MAX, now).map_err(|error| {
         let (field, value, expected) = (error.field, error.value, &error.expected);
         Refusal::BadField { field, reason: format!("is {value}; {expected}") }
     })?;
-    let orders = [overrides.min, overrides.max, overrides.floor];
-    if orders.iter().all(Option::is_none) {
-        return drop_all(core, &pool).await;
+    let all = [&figures.min, &figures.max, &figures.floor, &figures.remedy];
+    if all.iter().all(|figure| figure.is_none()) {
+        return drop_all(core, pool).await;
     }
     // The setting lapses with the last of its figures, if each of them does.
-    let ends: Option<Vec<Timestamp>> = orders.iter().flatten().map(|order| order.until).collect();
+    let until = |figure: &Figure| figure.until_ms.map(Timestamp);
+    let ends: Option<Vec<Timestamp>> = all.into_iter().flatten().map(until).collect();
     let setting = Setting {
         kind: OVERRIDE.to_owned(),
         name: pool.name.to_string(),
-        value: serde_json::to_string(&figures).unwrap_or_default(),
+        value: serde_json::to_string(figures).unwrap_or_default(),
         by: by.to_owned(),
         since: now,
         until: ends.and_then(|ends| ends.into_iter().max()),

@@ -20,6 +20,7 @@ use tokio_util::sync::CancellationToken;
 use crate::clock::Timestamp;
 use crate::handler::Ran;
 use crate::job::{NewJob, QueueName};
+use crate::ledger::Setting;
 use crate::mutant::mutant;
 use crate::policy::catalog::JobType;
 use crate::policy::gate::Shed;
@@ -32,10 +33,10 @@ use crate::telemetry::metrics;
 use super::Refusal;
 use super::core::Core;
 
-pub use views::{NodeShedding, QueueShedding, RuleShedding, SetByHand, SheddingView};
+pub use views::{NodeShedding, QueueShedding, RuleShedding, SetByHand, SheddingFloor, SheddingView};
 
 pub(super) use runs::Ended;
-pub(super) use views::{own, set, view};
+pub(super) use views::{own, raise, set, view};
 
 /// Between two looks: what the policy's samples are counted in.
 const PERIOD: Duration = Duration::from_secs(1);
@@ -43,6 +44,8 @@ const PERIOD: Duration = Duration::from_secs(1);
 const WAKES_MAX: usize = 64;
 /// The kind of the setting by which an operator overrides the rules, and its only name.
 const SETTING: (&str, &str) = ("shedding", "mode");
+/// The same of the setting by which a remedy holds a level at least, for a while.
+pub(super) const FLOOR: (&str, &str) = ("shedding", "floor");
 
 /// What load shedding knows and has decided.
 #[derive(Debug)]
@@ -146,7 +149,16 @@ pub(super) fn apply(core: &Core) {
 
 fn settings(core: &Core) -> Settings {
     let configured = core.setup.load().shedding.clone();
-    Settings { mode: mode(core).unwrap_or(configured.mode), ..configured }
+    let floor = floor(core).map_or(0, |(_, level)| level);
+    Settings { mode: mode(core).unwrap_or(configured.mode), floor, ..configured }
+}
+
+/// The level that a remedy holds at least, and the setting that says so.
+fn floor(core: &Core) -> Option<(Setting, u8)> {
+    let (kind, name) = FLOOR;
+    let setting = core.settings.get(kind, name, core.clock.now())?;
+    let level = serde_json::from_str::<views::Letter>(&setting.value).ok()?.mode.parse().ok()?;
+    Some((setting, level))
 }
 
 /// The mode that an operator has set.

@@ -9,7 +9,7 @@ use crate::policy::shedding::{Mode, RuleView};
 
 use super::super::core::Core;
 use super::super::{Refusal, report, settings};
-use super::{SETTING, apply};
+use super::{FLOOR, SETTING, apply, floor};
 
 /// Everything that `GET /v1/shedding` tells.
 #[derive(Debug, Clone, PartialEq)]
@@ -18,6 +18,8 @@ pub struct SheddingView {
     pub mode: Mode,
     /// Who said so at run time; `None`: the configuration.
     pub set: Option<SetByHand>,
+    /// The level that a remedy holds at least while the rules decide.
+    pub floor: Option<SheddingFloor>,
     /// The types that are refused first.
     pub first: Vec<TypeName>,
     /// All living nodes, the one that answers first.
@@ -33,6 +35,19 @@ pub struct SetByHand {
     pub reason: String,
     /// When.
     pub at: Timestamp,
+}
+
+/// A level that is held at least, for a while.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SheddingFloor {
+    /// The level, 1 to 5.
+    pub level: u8,
+    /// Who set it.
+    pub by: String,
+    /// Why.
+    pub reason: String,
+    /// Until when.
+    pub until: Option<Timestamp>,
 }
 
 /// The same as its setting has it.
@@ -126,11 +141,16 @@ pub(in crate::engine) fn view(core: &Core) -> SheddingView {
     let (kind, name) = SETTING;
     let setting = core.settings.get(kind, name, core.clock.now());
     let told = report::all(core).into_iter();
+    let reason_of = |setting: &Setting| serde_json::from_str(&setting.value).map(|it: Letter| it.reason);
     SheddingView {
         mode: core.shedding.standing().mode,
         set: setting.map(|setting| {
-            let reason = serde_json::from_str(&setting.value).map(|letter: Letter| letter.reason).unwrap_or_default();
+            let reason = reason_of(&setting).unwrap_or_default();
             SetByHand { by: setting.by, reason, at: setting.since }
+        }),
+        floor: floor(core).map(|(setting, level)| {
+            let reason = reason_of(&setting).unwrap_or_default();
+            SheddingFloor { level, by: setting.by, reason, until: setting.until }
         }),
         first: core.setup.load().shedding.first.iter().cloned().collect(),
         nodes: told.map(|told| (told.node.to_string(), told.name, told.report.shedding)).collect(),
@@ -153,4 +173,30 @@ pub(in crate::engine) async fn set(core: &Core, mode: Mode, by: &str, reason: &s
     tracing::warn!(shed.mode = %mode, by, reason, "Load shedding is set to {mode} by {by}");
     apply(core);
     Ok(view(core))
+}
+
+/// Has every queue shed at a level at least while the rules decide, for a while: a remedy's word, durable before it
+/// returns.
+pub(in crate::engine) async fn raise(
+    core: &Core,
+    level: u8,
+    ttl_ms: i64,
+    by: &str,
+    reason: &str,
+) -> Result<(), Refusal> {
+    let (kind, name) = FLOOR;
+    let letter = Letter { mode: level.to_string(), reason: reason.to_owned() };
+    let now = core.clock.now();
+    let setting = Setting {
+        kind: kind.to_owned(),
+        name: name.to_owned(),
+        value: serde_json::to_string(&letter).unwrap_or_default(),
+        by: by.to_owned(),
+        since: now,
+        until: Some(now.plus_ms(ttl_ms)),
+    };
+    settings::set(core, &setting).await?;
+    tracing::warn!(shed.level = level, by, reason, "Every queue sheds at level {level} at least for a while, says {by}");
+    apply(core);
+    Ok(())
 }

@@ -10,6 +10,7 @@ use std::time::Duration;
 use futures_util::future::{BoxFuture, FutureExt as _, Shared, WeakShared};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
 
 use super::params::{AfterSteps, ServerParams, Target};
 use super::session::{Means, Session, Use};
@@ -33,6 +34,8 @@ pub(super) struct Pool {
     /// Places for sessions.
     places: Arc<Semaphore>,
     state: Mutex<State>,
+    /// Fires when all child processes of today's sessions are to go, whatever they are at.
+    generation: Mutex<CancellationToken>,
     pub(super) tools: Tools,
 }
 
@@ -76,7 +79,7 @@ enum Look {
 impl Pool {
     pub(super) fn new(params: Arc<ServerParams>, means: Arc<Means>) -> Self {
         let places = Arc::new(Semaphore::new(params.connections.max(1)));
-        Self { params, means, places, state: Mutex::default(), tools: Tools::default() }
+        Self { params, means, places, state: Mutex::default(), generation: Mutex::default(), tools: Tools::default() }
     }
 
     /// A session to share, the least busy one.
@@ -125,12 +128,13 @@ impl Pool {
             state.kept.pop();
         }
         let (params, means, places) = (self.params.clone(), self.means.clone(), self.places.clone());
+        let leave = self.leave_token();
         let opening = async move {
             let place = match place {
                 Some(place) => place,
                 None => acquire(places).await?,
             };
-            Session::open(&params, &means, true, place).await.map(Arc::new)
+            Session::open(&params, &means, true, place, leave).await.map(Arc::new)
         };
         let opening = opening.boxed().shared();
         state.opening = opening.downgrade();
@@ -175,7 +179,7 @@ impl Pool {
     }
 
     async fn open_exclusive(&self, place: OwnedSemaphorePermit) -> Result<Session, Trouble> {
-        let opened = Session::open(&self.params, &self.means, false, place).await;
+        let opened = Session::open(&self.params, &self.means, false, place, self.leave_token()).await;
         lock(&self.state).opened = Some(opened.is_ok());
         opened
     }
@@ -247,6 +251,26 @@ impl Pool {
         if state.shared.is_empty() && before > 0 {
             state.is_shared = false;
         }
+    }
+
+    /// What tells a session's child of its own to go.
+    fn leave_token(&self) -> CancellationToken {
+        lock(&self.generation).child_token()
+    }
+
+    /// Ends all sessions, so that whoever needs one opens it anew; answers how many nobody had for itself. Children go
+    /// at once, with the calls they are at; a session without a child takes no more calls and ends with its last.
+    pub(super) fn restart(&self) -> usize {
+        let ended = {
+            let mut state = lock(&self.state);
+            let sessions = state.shared.drain(..).inspect(|session| session.retire()).count();
+            // The next check opens one, to see whether that works.
+            state.opened = Some(false);
+            state.opening = None;
+            sessions + std::mem::take(&mut state.kept).len()
+        };
+        std::mem::take(&mut *lock(&self.generation)).cancel();
+        ended
     }
 
     /// Ends the sessions that nobody uses; the others end with their last call.

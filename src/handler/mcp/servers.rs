@@ -103,6 +103,29 @@ impl Servers {
         self.reach.note(name, *failed < FAILURES_TO_BE_AWAY);
     }
 
+    /// The names of all servers.
+    #[must_use]
+    pub fn names(&self) -> Vec<String> {
+        lock(&self.present).pools.keys().cloned().collect()
+    }
+
+    /// Ends all sessions with a server and its children here, so that new ones begin. `None`: there is no such server.
+    pub fn restart(&self, name: &str) -> Option<usize> {
+        let pool = lock(&self.present).get(name)?;
+        Some(pool.restart())
+    }
+
+    /// Asks a server whether it answers; `None` while that cannot be said, or there is no such server.
+    pub async fn answers(&self, name: &str) -> Option<bool> {
+        let pool = lock(&self.present).get(name)?;
+        let answers = pool.check().await?;
+        metrics::mcp_server_checked(name, answers);
+        if answers {
+            self.reach.note(name, true);
+        }
+        Some(answers)
+    }
+
     /// Ends all sessions and waits until the children are gone, at most `patience`. True if all were.
     pub async fn shut_down(&self, patience: Duration) -> bool {
         self.adopt(&Planned::default());

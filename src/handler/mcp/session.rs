@@ -14,6 +14,7 @@ use rmcp::transport::{IntoTransport, StreamableHttpClientTransport};
 use rmcp::{ClientHandler, ClientLifecycleMode, ServiceError};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, timeout};
+use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::bounded::Bounded;
@@ -88,16 +89,17 @@ impl Means {
 // === impl Session ===
 
 impl Session {
-    /// Starts the server, if it is a child, and shakes hands.
+    /// Starts the server, if it is a child, and shakes hands. A child goes when `leave` fires.
     pub(super) async fn open(
         params: &ServerParams,
         means: &Means,
         is_shared: bool,
         permit: OwnedSemaphorePermit,
+        leave: CancellationToken,
     ) -> Result<Self, Trouble> {
         match &params.target {
             Target::Command { program, .. } => {
-                let spawned = stdio::spawn(params, &means.environment, permit, &means.tasks).map_err(|error| {
+                let spawned = stdio::spawn(params, &means.environment, permit, &means.tasks, leave).map_err(|error| {
                     Trouble::of_session("spawn_failed", format!("`{program}` cannot be started: {error}"))
                 })?;
                 let reader = Bounded::new(spawned.stdout, params.message_bytes_max);

@@ -71,12 +71,14 @@ impl ChildEnvironment {
     }
 }
 
-/// Starts the server's program. `permit` is given back when the child is gone.
+/// Starts the server's program. `permit` is given back when the child is gone; it is told to go when `leave` fires, or
+/// its handle is dropped.
 pub(super) fn spawn(
     params: &ServerParams,
     environment: &ChildEnvironment,
     permit: OwnedSemaphorePermit,
     tasks: &TaskTracker,
+    leave: CancellationToken,
 ) -> io::Result<Spawned> {
     let Target::Command { program, args, env, term_grace } = &params.target else {
         return Err(io::Error::other("the server is no child process"));
@@ -98,7 +100,6 @@ pub(super) fn spawn(
     let gone = || io::Error::other("it was gone at once");
     let group = Group::of(&child).ok_or_else(gone)?;
     let (stdin, stdout) = child.stdin.take().zip(child.stdout.take()).ok_or_else(gone)?;
-    let leave = CancellationToken::new();
     let (tell, ended) = watch::channel(None);
     let tail = Arc::new(Mutex::new(Tail::default()));
     let handle = ChildHandle { group: group.id(), ended, tail: tail.clone(), _leave: leave.clone().drop_guard() };

@@ -6,12 +6,13 @@
 //! connections of that time go with it, rather than each costing a call its deadline.
 
 use std::ops::{Deref, DerefMut};
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use sqlx::postgres::{PgConnectOptions, PgConnection};
 use sqlx::{ConnectOptions as _, Connection as _};
-use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::service::lock;
 
@@ -22,45 +23,102 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub(super) struct Connections {
     options: PgConnectOptions,
+    most: usize,
     /// How long one statement may take on the server, in milliseconds.
     statement_ms: String,
-    free: Semaphore,
+    present: ArcSwap<Set>,
+}
+
+/// The connections of one time; [`Connections::renew`] begins another.
+#[derive(Debug)]
+struct Set {
+    free: Arc<Semaphore>,
     idle: Mutex<Vec<PgConnection>>,
 }
 
 /// A connection while a call has it.
 #[derive(Debug)]
-pub(super) struct Taken<'a> {
+pub(super) struct Taken {
     connection: PgConnection,
-    call: Call<'a>,
+    call: Call,
 }
 
 /// A call and its place among those that may be under way.
 #[derive(Debug)]
-struct Call<'a> {
-    home: &'a Connections,
+struct Call {
+    home: Arc<Set>,
     /// Whether the server spoke last.
     is_answered: bool,
-    _permit: SemaphorePermit<'a>,
+    _permit: OwnedSemaphorePermit,
+}
+
+impl Set {
+    fn of(most: usize, idle: Vec<PgConnection>) -> Self {
+        Self { free: Arc::new(Semaphore::new(most)), idle: Mutex::new(idle) }
+    }
+
+    /// Takes leave of the server with those that nobody has; calls that come later fail, calls under way end.
+    async fn close(&self) {
+        self.free.close();
+        let idle = std::mem::take(&mut *lock(&self.idle));
+        let leave = futures_util::future::join_all(idle.into_iter().map(PgConnection::close));
+        // A server that is silent does not hold anybody up.
+        let _in_time = tokio::time::timeout(CLOSE_TIMEOUT, leave).await;
+    }
 }
 
 impl Connections {
     /// At most `most` connections; makes none yet.
     pub(super) fn new(options: PgConnectOptions, most: u32, statement_ms: u64) -> Self {
         let most = usize::try_from(most.max(1)).unwrap_or(1);
-        let (free, idle) = (Semaphore::new(most), Mutex::default());
-        Self { options, statement_ms: statement_ms.to_string(), free, idle }
+        let present = ArcSwap::from_pointee(Set::of(most, Vec::new()));
+        Self { options, most, statement_ms: statement_ms.to_string(), present }
     }
 
     /// Waits for a connection and makes one if none is idle. The caller bounds the wait.
-    pub(super) async fn take(&self) -> sqlx::Result<Taken<'_>> {
-        let permit = self.free.acquire().await.map_err(|_closed| sqlx::Error::PoolClosed)?;
-        let idle = lock(&self.idle).pop();
+    pub(super) async fn take(&self) -> sqlx::Result<Taken> {
+        let (home, permit) = loop {
+            let home = self.present.load_full();
+            match home.free.clone().acquire_owned().await {
+                Ok(permit) => break (home, permit),
+                // Whoever waited for one of those that were left waits for one of the new.
+                Err(_closed) if !Arc::ptr_eq(&home, &self.present.load()) => {}
+                Err(_closed) => return Err(sqlx::Error::PoolClosed),
+            }
+        };
+        let idle = lock(&home.idle).pop();
         let connection = match idle {
             Some(connection) => connection,
             None => self.connect().await?,
         };
-        Ok(Taken { connection, call: Call { home: self, is_answered: false, _permit: permit } })
+        Ok(Taken { connection, call: Call { home, is_answered: false, _permit: permit } })
+    }
+
+    /// Makes a new connection and, once the server has answered on it, leaves all others: idle ones at once, those of
+    /// calls under way with their calls. Whoever waits for a connection gets a new one.
+    pub(super) async fn renew(&self) -> sqlx::Result<()> {
+        let first = match self.checked().await {
+            Ok(first) => first,
+            Err(error) => {
+                // The server may have no room left because of those that are idle here.
+                let idle = std::mem::take(&mut *lock(&self.present.load().idle));
+                if idle.is_empty() {
+                    return Err(error);
+                }
+                drop(idle);
+                self.checked().await?
+            }
+        };
+        let before = self.present.swap(Arc::new(Set::of(self.most, vec![first])));
+        before.close().await;
+        Ok(())
+    }
+
+    /// A new connection that the server has answered on.
+    async fn checked(&self) -> sqlx::Result<PgConnection> {
+        let mut connection = self.connect().await?;
+        connection.ping().await?;
+        Ok(connection)
     }
 
     async fn connect(&self) -> sqlx::Result<PgConnection> {
@@ -70,17 +128,20 @@ impl Connections {
         Ok(connection)
     }
 
+    /// How many connections calls have, how many are idle, and the most there may be.
+    pub(super) fn figures(&self) -> (usize, usize, usize) {
+        let present = self.present.load();
+        let idle = lock(&present.idle).len();
+        (self.most - present.free.available_permits().min(self.most), idle, self.most)
+    }
+
     /// Takes leave of the server; calls that come later fail.
     pub(super) async fn close(&self) {
-        self.free.close();
-        let idle = std::mem::take(&mut *lock(&self.idle));
-        let leave = futures_util::future::join_all(idle.into_iter().map(PgConnection::close));
-        // A server that is silent does not hold anybody up.
-        let _in_time = tokio::time::timeout(CLOSE_TIMEOUT, leave).await;
+        self.present.load().close().await;
     }
 }
 
-impl Taken<'_> {
+impl Taken {
     /// Ends the call: after an answer the connection is used again, after an error it may stand within a
     /// transaction and is closed.
     pub(super) fn end<T>(self, answer: sqlx::Result<T>) -> sqlx::Result<T> {
@@ -93,7 +154,7 @@ impl Taken<'_> {
     }
 }
 
-impl Drop for Call<'_> {
+impl Drop for Call {
     fn drop(&mut self) {
         if !self.is_answered {
             lock(&self.home.idle).clear();
@@ -101,7 +162,7 @@ impl Drop for Call<'_> {
     }
 }
 
-impl Deref for Taken<'_> {
+impl Deref for Taken {
     type Target = PgConnection;
 
     fn deref(&self) -> &PgConnection {
@@ -109,7 +170,7 @@ impl Deref for Taken<'_> {
     }
 }
 
-impl DerefMut for Taken<'_> {
+impl DerefMut for Taken {
     fn deref_mut(&mut self) -> &mut PgConnection {
         &mut self.connection
     }

@@ -6,6 +6,7 @@
 
 mod accept;
 mod connections;
+mod logbook;
 mod orders;
 mod retain;
 mod reviews;
@@ -29,7 +30,7 @@ use super::migrations::{self, Known, MigrationStatus};
 use super::review::{self, REVIEWS_OF_MAX, ReviewTerms};
 use super::row::{self, Cells, PageTerms};
 use super::{
-    Batch, BatchAnswer, Confirm, Confirmed, Dropped, Heard, Identity, JobFilter, Ledger, LedgerError, LiveEntry, Node,
+    Batch, BatchAnswer, Confirm, Confirmed, Connected, Dropped, Heard, Identity, JobFilter, Ledger, LedgerError, LiveEntry, Node,
     Order, Ordered, Outlived, Pause, Result, Retention, ReviewBacklog, ReviewFilter, ReviewOrder, Scope, Setting,
     Sizes, Tally, accept as accepting, order as ordering, settle as settling,
 };
@@ -41,6 +42,7 @@ const MIGRATIONS: Known = &[
     (2, "settings", include_str!("../../../migrations/postgres/0002_settings.sql")),
     (3, "tallies", include_str!("../../../migrations/postgres/0003_tallies.sql")),
     (4, "reviews", include_str!("../../../migrations/postgres/0004_reviews.sql")),
+    (5, "operations", include_str!("../../../migrations/postgres/0005_operations.sql")),
 ];
 
 /// How long migrations may take: they may rewrite tables, but must not hang on a lock for ever.
@@ -486,6 +488,16 @@ impl Ledger for PostgresLedger {
 
     async fn ping(&self) -> Result<()> {
         self.rows(sqlx::query(include_str!("sql/ping.sql")), |_| Ok(())).await.map(drop)
+    }
+
+    async fn renew(&self) -> Result<bool> {
+        self.call(&Stage::default(), self.connections.renew()).await?;
+        Ok(true)
+    }
+
+    fn connections(&self) -> Option<Connected> {
+        let (busy, idle, most) = self.connections.figures();
+        Some(Connected { busy, idle, most })
     }
 
     async fn close(&self) {

@@ -4,6 +4,7 @@
 //! share one transaction and one fsync. Reads have connections of their own and never wait for it.
 
 mod accept;
+mod logbook;
 mod orders;
 mod repeated;
 mod retain;
@@ -21,7 +22,8 @@ use sqlx::sqlite::{
     SqliteArguments, SqliteAutoVacuum, SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePool,
     SqlitePoolOptions, SqliteRow, SqliteSynchronous,
 };
-use sqlx::{ConnectOptions, Connection as _};
+use sqlx::pool::PoolConnection;
+use sqlx::{ConnectOptions, Connection as _, Sqlite};
 use tokio::time::Instant;
 
 use super::fault::{self, Stage};
@@ -41,6 +43,7 @@ const MIGRATIONS: Known = &[
     (2, "settings", include_str!("../../../migrations/sqlite/0002_settings.sql")),
     (3, "tallies", include_str!("../../../migrations/sqlite/0003_tallies.sql")),
     (4, "reviews", include_str!("../../../migrations/sqlite/0004_reviews.sql")),
+    (5, "operations", include_str!("../../../migrations/sqlite/0005_operations.sql")),
 ];
 
 /// Takes the write lock at once: a transaction that reads first and writes later fails without
@@ -142,22 +145,26 @@ impl SqliteLedger {
         tokio::fs::metadata(&self.log).await.map_or(0, |file| file.len())
     }
 
-    /// Reads rows with one statement; `read` makes a value of each. One that looks through too much to end
-    /// within the deadline is interrupted: a reader that does not end keeps the log growing.
+    /// A connection to look with. A statement that looks through too much to end within the deadline is interrupted: a
+    /// reader that does not end keeps the log growing.
+    async fn reader(&self) -> sqlx::Result<PoolConnection<Sqlite>> {
+        /// Some thirty microseconds.
+        const STEPS_BETWEEN_LOOKS: i32 = 10_000;
+        let (timeout, mut started) = (self.timeout, None);
+        let goes_on = move || started.get_or_insert_with(Instant::now).elapsed() < timeout;
+        let mut connection = self.readers.acquire().await?;
+        connection.lock_handle().await?.set_progress_handler(STEPS_BETWEEN_LOOKS, goes_on);
+        Ok(connection)
+    }
+
+    /// Reads rows with one statement; `read` makes a value of each.
     async fn rows<T>(
         &self,
         query: sqlx::query::Query<'_, sqlx::Sqlite, SqliteArguments>,
         read: fn(&SqliteRow) -> sqlx::Result<T>,
     ) -> Result<Vec<T>> {
-        /// Some thirty microseconds.
-        const STEPS_BETWEEN_LOOKS: i32 = 10_000;
-        let (timeout, mut started) = (self.timeout, None);
-        let goes_on = move || started.get_or_insert_with(Instant::now).elapsed() < timeout;
-        let work = async {
-            let mut connection = self.readers.acquire().await?;
-            connection.lock_handle().await?.set_progress_handler(STEPS_BETWEEN_LOOKS, goes_on);
-            query.fetch_all(&mut *connection).await?.iter().map(read).collect()
-        };
+        let work =
+            async { query.fetch_all(&mut *self.reader().await?).await?.iter().map(read).collect() };
         let rows: sqlx::Result<Vec<T>> = work.await;
         rows.map_err(|error| fault::sqlite(&self.place, &error, false))
     }
@@ -166,6 +173,15 @@ impl SqliteLedger {
     async fn write(&self, query: sqlx::query::Query<'_, sqlx::Sqlite, SqliteArguments>) -> Result<u64> {
         let done = query.execute(&self.writer).await;
         Ok(done.map_err(|error| fault::sqlite(&self.place, &error, true))?.rows_affected())
+    }
+
+    /// Ends the use of the writer's connection. On a full disk `SQLite` rolls back by itself, and the connection would
+    /// for ever believe that its transaction is open: after an error the next one starts afresh.
+    async fn end<T>(&self, connection: PoolConnection<Sqlite>, done: sqlx::Result<T>) -> sqlx::Result<T> {
+        if done.is_err() {
+            connection.close().await.ok();
+        }
+        done
     }
 
     /// Runs `work` in one transaction of the writer.
@@ -181,11 +197,7 @@ impl SqliteLedger {
             Ok(value)
         };
         let done: sqlx::Result<T> = all.await;
-        if done.is_err() {
-            // On a full disk SQLite rolls back by itself, and the connection would for ever believe that
-            // its transaction is open: the next one starts afresh.
-            connection.close().await.ok();
-        }
+        let done = self.end(connection, done).await;
         done.map_err(|error| told(&error))
     }
 }
@@ -466,7 +478,8 @@ impl Ledger for SqliteLedger {
 
     async fn sizes(&self) -> Result<Sizes> {
         let found = self.rows(sqlx::query(include_str!("sql/sizes.sql")), row::sizes).await?;
-        Ok(found.into_iter().next().unwrap_or_default())
+        let sizes = found.into_iter().next().unwrap_or_default();
+        Ok(Sizes { disk_free: disk_free(&self.log), ..sizes })
     }
 
     async fn ping(&self) -> Result<()> {
@@ -476,6 +489,14 @@ impl Ledger for SqliteLedger {
     async fn close(&self) {
         Self::close(self).await;
     }
+}
+
+/// The free share of the disk that holds `file`, as far as this process may fill it.
+#[expect(clippy::cast_precision_loss, reason = "a share for people")]
+fn disk_free(file: &Path) -> Option<f64> {
+    let disk = nix::sys::statvfs::statvfs(file.parent()?).ok()?;
+    let all = disk.blocks();
+    (all > 0).then(|| disk.blocks_available() as f64 / all as f64)
 }
 
 /// A list as one parameter.

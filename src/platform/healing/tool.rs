@@ -13,6 +13,8 @@ use crate::platform::locators::{Fingerprint, Locator, RankedLocator, Written, de
 use crate::platform::reply::{Reply, ToolError, ToolResult};
 use crate::platform::repository::{ElementId, Keep, MadeBy, Origin};
 
+/// What the daemon calls another threshold that holds for a while.
+const OVERRIDE: &str = "healing_threshold";
 /// The type of the job that applies an approved healing.
 const APPLYING_TYPE: &str = "apply_healing";
 
@@ -28,7 +30,8 @@ pub struct HealArgs {
     locator: Option<Written>,
     /// What is remembered of it; without it the repository is asked.
     fingerprint: Option<Value>,
-    /// From which confidence on it is applied without a person, 0 to 1; 0.8 without it.
+    /// From which confidence on it is applied without a person, 0 to 1; without it what the daemon overrides as
+    /// `healing_threshold`, else 0.8.
     threshold: Option<f64>,
     /// Milliseconds that all of it may take; 4000 without it.
     budget_ms: Option<u64>,
@@ -37,16 +40,24 @@ pub struct HealArgs {
 /// Heals an element.
 pub async fn heal_element(context: &Context, args: HealArgs) -> ToolResult {
     let deadline = deadline_in(args.budget_ms.unwrap_or(4_000).min(60_000));
-    let threshold = args.threshold.unwrap_or(THRESHOLD);
-    if !(0.0..=1.0).contains(&threshold) {
-        return Err(ToolError::bad_arguments(format!("threshold is {threshold}, not between 0 and 1")));
-    }
+    let threshold = threshold(args.threshold, &context.overrides)?;
     let fingerprint = args.fingerprint.map(serde_json::from_value::<Fingerprint>).transpose();
     let fingerprint = fingerprint.map_err(|error| ToolError::bad_arguments(format!("fingerprint: {error}")))?;
     let page = context.fetcher.page(&args.page).await?;
     let wanted = Wanted { element: args.element, locator: args.locator.map(Locator::from), fingerprint, threshold };
     let outcome = flow::run(&context.repository, page, wanted, deadline).await?;
     Ok(answer(outcome, threshold, deadline))
+}
+
+/// From which confidence on a healing is applied: as the call says, else as the daemon tells everybody for a while, else
+/// [`THRESHOLD`].
+fn threshold(said: Option<f64>, overrides: &serde_json::Map<String, Value>) -> Result<f64, ToolError> {
+    let told = || overrides.get(OVERRIDE).and_then(Value::as_f64).filter(|told| (0.0..=1.0).contains(told));
+    let threshold = said.or_else(told).unwrap_or(THRESHOLD);
+    if (0.0..=1.0).contains(&threshold) {
+        return Ok(threshold);
+    }
+    Err(ToolError::bad_arguments(format!("threshold is {threshold}, not between 0 and 1")))
 }
 
 fn answer(outcome: Outcome, threshold: f64, deadline: Instant) -> Reply {
@@ -137,4 +148,21 @@ pub async fn apply_healing(context: &Context, args: ApplyArgs) -> ToolResult {
     let changed = context.repository.keep(&[keep], origin).await?;
     let result = json!({ "element": id.to_string(), "locator": best, "applied": changed > 0 });
     Ok(Reply::new(result).observing(found.observations))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_call_says_the_threshold_else_the_daemon_else_nobody() {
+        let told = |value: Value| serde_json::Map::from_iter([(OVERRIDE.to_owned(), value)]);
+        assert_eq!(threshold(None, &told(json!(0.7))).unwrap(), 0.7);
+        assert_eq!(threshold(Some(0.9), &told(json!(0.7))).unwrap(), 0.9);
+        assert_eq!(threshold(None, &serde_json::Map::new()).unwrap(), THRESHOLD);
+        for odd in [json!(7), json!("low"), json!(null)] {
+            assert_eq!(threshold(None, &told(odd)).unwrap(), THRESHOLD);
+        }
+        assert!(threshold(Some(1.1), &told(json!(0.7))).is_err());
+    }
 }

@@ -14,7 +14,7 @@ pub mod tally;
 pub mod worker;
 
 pub use node::{Checks, NodeHealth};
-pub use replacing::{Plan, Staff, plan};
+pub use replacing::{Plan, Staff, panics, plan};
 pub use tally::{Tallied, Tally};
 pub use worker::{Condition, Facts, Verdict, Why, WorkerLimits};
 

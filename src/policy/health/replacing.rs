@@ -47,7 +47,7 @@ pub fn plan(staff: &Staff<'_>, rules: &HealthRules) -> Plan {
         Verdict::Healthy | Verdict::Recycle(_) => None,
     });
     let mut sick: Vec<(usize, Why)> = sick.collect();
-    let panic = size >= PANIC_SIZE_MIN && share_of(size, rules.panic_share) < sick.len();
+    let panic = panics(size, sick.len(), rules);
     // A hang first, then what takes memory from others; the oldest names first among equals.
     sick.sort_by_key(|(number, why)| (rank(why), *number));
     let budget = share_of(size, rules.replace_share).max(1).saturating_sub(staff.replaced);
@@ -67,6 +67,12 @@ pub fn plan(staff: &Staff<'_>, rules: &HealthRules) -> Plan {
     });
     let recycle = due.filter(|_| !panic && !staff.is_draining && replace.is_empty());
     Plan { replace, recycle, panic }
+}
+
+/// Whether so many of a pool are sick that the cause is shared.
+#[must_use]
+pub fn panics(size: usize, sick: usize, rules: &HealthRules) -> bool {
+    size >= PANIC_SIZE_MIN && share_of(size, rules.panic_share) < sick
 }
 
 fn rank(why: &Why) -> u8 {

@@ -47,6 +47,8 @@ const CRITICAL_LEVEL: u8 = 3;
 pub struct Settings {
     /// Who decides.
     pub mode: Mode,
+    /// The level that every queue has at least while the rules decide: a remedy's word.
+    pub floor: u8,
     /// Share of CPU.
     pub cpu: Threshold,
     /// Share of memory.
@@ -89,6 +91,7 @@ impl Settings {
         let never = Threshold { enter: f64::MAX, exit: 0.0, samples: 1, dwell_ms: 0 };
         Self {
             mode: Mode::Off,
+            floor: 0,
             cpu: never,
             memory: never,
             memory_critical: f64::MAX,
@@ -273,6 +276,7 @@ impl Shedder {
         };
         Standing {
             mode: settings.mode,
+            floor: settings.floor.min(LEVEL_MAX),
             rules: vec![
                 self.cpu.view(Rule::Cpu, &settings.cpu),
                 self.memory.view(Rule::Memory, &settings.memory),

@@ -19,6 +19,8 @@ const SPREAD: (f64, f64) = (0.8, 1.2);
 pub struct Standing {
     /// Who decides.
     pub mode: Mode,
+    /// The level that every queue has at least while the rules decide.
+    pub floor: u8,
     /// The rules that watch all queues.
     pub rules: Vec<RuleView>,
     /// Each queue.
@@ -88,7 +90,7 @@ impl Standing {
         match self.mode {
             Mode::Off => true,
             Mode::Level(level) => level == 0,
-            Mode::Auto => self.queues.values().all(|queue| queue.level == 0),
+            Mode::Auto => self.floor == 0 && self.queues.values().all(|queue| queue.level == 0),
         }
     }
 
@@ -98,7 +100,7 @@ impl Standing {
         match self.mode {
             Mode::Off => 0,
             Mode::Level(level) => level.min(LEVEL_MAX),
-            Mode::Auto => self.queues.get(queue).map_or(0, |queue| queue.level),
+            Mode::Auto => self.queues.get(queue).map_or(0, |queue| queue.level).max(self.floor),
         }
     }
 
@@ -108,7 +110,10 @@ impl Standing {
         match self.mode {
             Mode::Off => RuleSet::default(),
             Mode::Level(_) => RuleSet::from_iter([Rule::Manual]),
-            Mode::Auto => self.queues.get(queue).map_or_else(RuleSet::default, |queue| queue.rules),
+            Mode::Auto => {
+                let (level, own) = self.queues.get(queue).map_or_else(Default::default, |it| (it.level, it.rules));
+                if self.floor > level { own.iter().chain([Rule::Manual]).collect() } else { own }
+            }
         }
     }
 
@@ -150,6 +155,10 @@ impl Standing {
     /// The plainest of the rules that refuse jobs of the class `needed`.
     fn rule(&self, queue: &QueueName, needed: u8) -> Rule {
         let Some(standing) = self.queues.get(queue).filter(|_| self.mode == Mode::Auto) else { return Rule::Manual };
+        if needed > standing.level {
+            // What the rules do not refuse the floor does.
+            return Rule::Manual;
+        }
         let reaching = standing.rules.iter().find(|rule| standing.reach.of(*rule) >= needed);
         // A level that is about to fall may be beyond what its rules reach by now.
         reaching.or_else(|| standing.rules.iter().next()).unwrap_or(Rule::Manual)

@@ -174,6 +174,12 @@ pub const CATALOG: &[Metric] = &[
     metric("ganger_queue_paused", Kind::Gauge, "queue", "1 while the queue is paused"),
     metric("ganger_jobs_finished_total", Kind::Counter, "queue,type,outcome", "Jobs that came to rest, by state"),
     metric(
+        "ganger_sla_jobs_total",
+        Kind::Counter,
+        "queue,type,result",
+        "Jobs with an SLA that came to rest by themselves, by whether that was in time: met, missed",
+    ),
+    metric(
         "ganger_attempts_total",
         Kind::Counter,
         "queue,type,outcome,error_class",
@@ -282,6 +288,25 @@ pub const CATALOG: &[Metric] = &[
         "queue,found",
         "Looks without a wake-up; found=true means that a wake-up was lost",
     ),
+    // Remediation.
+    metric(
+        "ganger_remediations_total",
+        Kind::Counter,
+        "action,result",
+        "Actions of remediation that this node ended: healed, failed, suppressed (something held it back), dry_run",
+    ),
+    metric(
+        "ganger_remediation_enabled",
+        Kind::Gauge,
+        "",
+        "1 while alerts are acted on, 0 while remediation is switched off",
+    ),
+    metric(
+        "ganger_remediation_overflows_total",
+        Kind::Counter,
+        "",
+        "Alerts that were not acted on because too many were waiting",
+    ),
     // Breakers.
     metric(
         "ganger_breaker_state",
@@ -327,6 +352,24 @@ pub const CATALOG: &[Metric] = &[
     metric("ganger_ledger_batch_rows", Kind::Histogram, "kind", "Rows in one group commit: accept, settle"),
     metric("ganger_ledger_rows", Kind::Gauge, "table", "Rows in the ledger: live, finished"),
     metric("ganger_ledger_bytes", Kind::Gauge, "", "Size of the ledger on disk"),
+    metric(
+        "ganger_ledger_disk_free_ratio",
+        Kind::Gauge,
+        "",
+        "Free share of the disk that holds the ledger's file, 0 to 1; absent on Postgres",
+    ),
+    metric(
+        "ganger_ledger_connections",
+        Kind::Gauge,
+        "state",
+        "Connections of this node to Postgres: busy, free; absent on SQLite",
+    ),
+    metric(
+        "ganger_ledger_calls_waiting",
+        Kind::Gauge,
+        "",
+        "Calls of this node that wait for a connection to Postgres; absent on SQLite",
+    ),
     metric("ganger_retention_dropped_total", Kind::Counter, "kind", "Rows that retention dropped: jobs, keys"),
     metric(
         "ganger_broker_memory_ratio",

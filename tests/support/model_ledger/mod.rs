@@ -5,6 +5,7 @@
 
 mod accept;
 mod keep;
+mod logbook;
 mod reviews;
 mod store;
 
@@ -58,6 +59,8 @@ pub struct Store {
     pub ledger_id: String,
     pub epoch: i64,
     pub broker_identity: String,
+    /// Operations.
+    pub book: logbook::Book,
     /// Writes that no correct engine asks for: a counter or a fence that falls.
     pub violations: Vec<String>,
 }
@@ -239,7 +242,7 @@ impl Ledger for ModelLedger {
         let store = self.store();
         let (live, finished) = (store.live.len() as u64, store.finished.len() as u64);
         // A row takes some bytes; nobody asks how many.
-        Ok(Sizes { live, finished, bytes: (live + finished) * 512 })
+        Ok(Sizes { live, finished, bytes: (live + finished) * 512, disk_free: None })
     }
 
     async fn ping(&self) -> Result<()> {

@@ -19,6 +19,7 @@ fn name(queue: &str) -> QueueName {
 fn settings() -> Settings {
     let rule = |enter, exit, samples, dwell_ms| Threshold { enter, exit, samples, dwell_ms };
     Settings {
+        floor: 0,
         mode: Mode::Auto,
         cpu: rule(0.95, 0.85, 3, 30_000),
         memory: rule(0.90, 0.82, 1, 30_000),
@@ -84,6 +85,29 @@ fn each_level_refuses_one_class_more_and_never_the_first_priority() {
             "batch 3, other 5, other 4, other 3, other 2"
         ]
     );
+}
+
+#[test]
+fn a_floor_refuses_so_much_at_least_and_bows_to_an_operator() {
+    let floored = |mode| Settings { mode, floor: 2, ..settings() };
+    let mut shedder = Shedder::new(floored(Mode::Auto));
+    shedder.tick(&calm(), second(0));
+    let standing = shedder.standing();
+    assert!(!standing.is_calm());
+    assert_eq!(refused(&standing).join(", "), "batch 3, other 5");
+    assert_eq!(verdict(&standing, "batch", 3, 0.0), Verdict::Shed { rule: Rule::Manual, level: 2 });
+    assert_eq!(standing.lane(&TypeName::stored("batch"), &name("plan")), Lane::Last);
+    // What a rule refuses by itself is the rule's, and what it reaches beyond the floor holds.
+    let mut facts = calm();
+    facts.queues.insert(name("plan"), queue(1_001, 60_000));
+    run(&mut shedder, 0, 10, &facts);
+    let standing = shedder.standing();
+    assert_eq!(verdict(&standing, "batch", 3, 0.0), Verdict::Shed { rule: Rule::QueueDepth, level: 2 });
+    assert_eq!(verdict(&standing, "other", 5, 0.0), Verdict::Shed { rule: Rule::Manual, level: 2 });
+    for (mode, level) in [(Mode::Off, 0), (Mode::Level(1), 1)] {
+        shedder.set(floored(mode));
+        assert_eq!(shedder.standing().level(&name("plan")), level, "{mode}");
+    }
 }
 
 #[test]

@@ -1,0 +1,92 @@
+//! Pools: more workers for a while, and other workers for those that are unhealthy.
+
+use crate::job::PoolName;
+use crate::policy::scaling::bounds;
+
+use super::super::super::core::Core;
+use super::super::super::scaling::{self, PoolView};
+use super::super::{calls, verify};
+use super::{Author, Done, Goal};
+
+/// The pools that are meant, as they are on all nodes.
+fn meant(core: &Core, names: &[PoolName]) -> Vec<PoolView> {
+    scaling::everywhere(core).into_iter().filter(|view| names.contains(&view.pool.name)).collect()
+}
+
+/// What each node has to have, so that the pool has `add` workers more over all of them; at most what it may have.
+fn floor(view: &PoolView, add: usize) -> usize {
+    let nodes = view.nodes.len().max(1);
+    let desired: usize = view.nodes.iter().map(|node| node.desired).sum();
+    (desired + add).div_ceil(nodes).min(view.bounds.max)
+}
+
+/// Whether all of them are at their most.
+pub(super) fn at_most(core: &Core, names: &[PoolName]) -> Option<String> {
+    let pools = meant(core, names);
+    let is_full = |view: &PoolView| view.nodes.iter().all(|node| node.desired >= view.bounds.max);
+    if !pools.iter().all(is_full) {
+        return None;
+    }
+    let told: Vec<String> =
+        pools.iter().map(|view| format!("pool {} is at its most, {}", view.pool.name, view.bounds.max)).collect();
+    Some(told.join(", "))
+}
+
+/// Raises the floor of each: the same clamps as for everybody hold.
+pub(super) async fn scale(
+    core: &Core,
+    names: &[PoolName],
+    add: usize,
+    ttl_ms: i64,
+    author: &Author,
+) -> Result<Done, String> {
+    let mut floors = Vec::new();
+    for view in meant(core, names) {
+        let workers = floor(&view, add);
+        let raised = scaling::raise(core, &view.pool, workers, ttl_ms, &author.by, &author.reason).await;
+        raised.map_err(|refusal| refusal.to_string())?;
+        floors.push((view.pool.name, workers));
+    }
+    let told: Vec<String> =
+        floors.iter().map(|(name, workers)| format!("pool {name} has {workers} workers a node at least")).collect();
+    let words = format!("{} for {} s", told.join(", "), ttl_ms / 1_000);
+    // What holds now is what is waited for; a floor that an operator has set higher is met on the way.
+    let now = core.clock.now();
+    let catalog = core.catalog();
+    let bounded = floors.into_iter().filter_map(|(name, workers)| {
+        let pool = catalog.pools.get(&name)?;
+        let max = bounds(pool, &scaling::in_force(core, &name, now), now).max;
+        Some((name, workers.min(max)))
+    });
+    Ok(Done::of(words, Goal::Floors(bounded.collect())))
+}
+
+/// Whether there is nobody to be replaced.
+pub(super) fn nobody_to_replace(core: &Core, names: &[PoolName]) -> Option<String> {
+    let sick = verify::sick(core, names);
+    if sick.is_empty() {
+        return Some("no worker is unhealthy".to_owned());
+    }
+    // A pool that panics has another trouble than its workers: only those that hang are replaced.
+    let rules = &core.setup.load().health;
+    let all = crate::engine::workers::everywhere(core);
+    let is_kept = |worker: &crate::engine::WorkerView| {
+        let is_beside = |other: &&crate::engine::WorkerView| other.node == worker.node && other.pool == worker.pool;
+        let members = all.iter().filter(is_beside).filter(|it| it.replaced_by.is_none()).count();
+        let ill = sick.iter().filter(is_beside).count();
+        worker.state != crate::engine::WorkerState::Hung && crate::policy::health::panics(members, ill, rules)
+    };
+    sick.iter().all(is_kept).then(|| {
+        format!("{} workers are unhealthy, so many that the cause is shared; nobody is replaced", sick.len())
+    })
+}
+
+/// Has the crews on all nodes replace those that they find to be unhealthy.
+pub(super) async fn replace(core: &Core, names: &[PoolName]) -> Result<Done, String> {
+    let sick: Vec<String> = verify::sick(core, names).iter().map(crate::engine::WorkerView::full_name).collect();
+    for name in names {
+        calls::everywhere(core, &calls::Order::ReplaceUnhealthy(name.clone())).await?;
+    }
+    let who = if sick.is_empty() { "nobody any more".to_owned() } else { sick.join(", ") };
+    Ok(Done::of(format!("replaced were to be {who}"), Goal::Nothing))
+}

@@ -1,0 +1,9 @@
+-- Drops the oldest remedies: those before a point in time, and those beyond a number, a bounded number of both.
+-- $1 the point (ms), $2 how many are kept, $3 the most that go
+DELETE FROM remediations
+WHERE number IN (SELECT number
+                 FROM remediations
+                 WHERE state <> 'running'
+                   AND (began_at < $1 OR number <= (SELECT max(number) FROM remediations) - $2)
+                 ORDER BY number
+                 LIMIT $3)
