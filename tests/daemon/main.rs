@@ -39,6 +39,7 @@ mod crash;
 #[cfg(feature = "platform-tools")]
 mod demo;
 mod examples;
+mod figures;
 mod footings;
 mod full_disk;
 mod handlers;
