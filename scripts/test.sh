@@ -1,13 +1,20 @@
 #!/usr/bin/env bash
 # Runs every test, with real Redis and PostgreSQL servers that the tests start themselves.
 #
-#   scripts/test.sh            all tests
-#   scripts/test.sh NAME...    tests whose name contains NAME
+#   scripts/test.sh                  all tests that need nothing else
+#   scripts/test.sh NAME...          tests whose name contains NAME
+#   scripts/test.sh --all [NAME...]  these, and the tests against programs of others, which it installs first
 #
 # Missing servers are installed with apt-get where that is allowed. Servers that run already are used
 # when GANGER_TEST_REDIS_URL and GANGER_TEST_POSTGRES_URL name them.
 set -euo pipefail
 cd "$(dirname "$0")/.."
+
+is_all=
+if [ "${1:-}" = --all ]; then
+  is_all=yes
+  shift
+fi
 
 say() { printf '\n== %s\n' "$*" >&2; }
 
@@ -43,7 +50,14 @@ if [ $# -eq 0 ]; then
   if cargo clippy --version >/dev/null 2>&1; then
     say "lints"
     cargo clippy --locked --all-targets --quiet -- -D warnings
+    # `--all-targets` leaves out the tests that plain `cargo test` leaves out.
+    cargo clippy --locked --test foreign --quiet -- -D warnings
   fi
+fi
+
+if [ "$is_all" ]; then
+  say "programs of others"
+  scripts/foreign.sh
 fi
 
 say "examples, which the tests run"
@@ -51,4 +65,13 @@ cargo build --locked --examples --quiet
 
 say "tests"
 # Each test binary starts its own servers once; the binaries run one after the other.
-exec cargo test --locked --all-targets -- "$@"
+cargo test --locked --all-targets -- "$@"
+
+if [ "$is_all" ]; then
+  say "tests against programs of others"
+  cargo test --locked --test foreign -- "$@"
+  if [ $# -eq 0 ]; then
+    say "checks of deploy/"
+    scripts/check-deploy.sh
+  fi
+fi

@@ -32,6 +32,8 @@ macro_rules! on_both_footings {
 }
 
 mod bad_input;
+#[cfg(feature = "platform-tools")]
+mod bad_pages;
 mod bounds;
 mod breakers;
 mod control;
@@ -45,6 +47,7 @@ mod full_disk;
 mod handlers;
 mod health;
 mod idempotency;
+mod kinds;
 mod life;
 mod mcp;
 mod measures;

@@ -1,14 +1,12 @@
-//! MCP servers under the daemon: each kind of handler over a crash of the daemon, servers that misbehave, reload.
+//! MCP servers under the daemon: servers that misbehave, health, reload.
 
 use std::path::Path;
 
-use axum::Router;
-use axum::routing::post;
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 
 use crate::mcp_server::{self, HttpServer};
-use crate::support::daemon::{Daemon, Footing, Site, wait_for};
+use crate::support::daemon::{Daemon, Footing, Site};
 use crate::support::wait::until;
 
 /// How much the daemon's memory may have been more than before, in bytes, whatever a server sends: a few messages of three
@@ -16,14 +14,14 @@ use crate::support::wait::until;
 const MEMORY_MAX: u64 = 100 << 20;
 
 /// The configuration of a server child of this kind, called NAME.
-fn server(name: &str, kind: &str, more: &str) -> String {
+pub(crate) fn server(name: &str, kind: &str, more: &str) -> String {
     let command = json!(mcp_server::command());
     let [(variable, value)] = mcp_server::environment(kind);
     format!("[mcp_servers.{name}]\ncommand = {command}\n{more}\n[mcp_servers.{name}.env]\n{variable} = \"{value}\"\n")
 }
 
 /// A type of this name, whose handler has these lines.
-fn job_type(name: &str, handler: &str) -> String {
+pub(crate) fn job_type(name: &str, handler: &str) -> String {
     format!(
         "[job_types.{name}]\nqueue = \"work\"\ntimeout_ms = 60000\n[job_types.{name}.retry]\nmax_retries = 0\n\
          [job_types.{name}.handler]\n{handler}\n"
@@ -31,7 +29,7 @@ fn job_type(name: &str, handler: &str) -> String {
 }
 
 /// A type of this name that calls a tool.
-fn calls(name: &str, server: &str, tool: &str) -> String {
+pub(crate) fn calls(name: &str, server: &str, tool: &str) -> String {
     job_type(name, &format!("kind = \"mcp\"\nserver = \"{server}\"\ntool = \"{tool}\""))
 }
 
@@ -40,73 +38,6 @@ fn starts(notes: &Path) -> Vec<i64> {
     let text = std::fs::read_to_string(notes).unwrap_or_default();
     let fences = text.lines().filter_map(|line| line.strip_prefix("started ")?.split_whitespace().next()?.parse().ok());
     fences.collect()
-}
-
-/// A web service that notes each start and waits for the gate.
-async fn web(notes: &Path, gate: &Path) -> (String, tokio::task::JoinSet<()>) {
-    let (notes, gate) = (notes.to_owned(), gate.to_owned());
-    let answer = move |body: axum::Json<Value>| {
-        let (notes, gate) = (notes.clone(), gate.clone());
-        async move {
-            let line = format!("started {}\n", body["job"]["fence"]);
-            let before = std::fs::read_to_string(&notes).unwrap_or_default();
-            std::fs::write(&notes, before + &line).unwrap();
-            until("the gate opens", || async { gate.exists().then_some(()) }).await;
-            axum::Json("through")
-        }
-    };
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let url = format!("http://{}/", listener.local_addr().unwrap());
-    let mut tasks = tokio::task::JoinSet::new();
-    tasks.spawn(async move { axum::serve(listener, Router::new().route("/", post(answer))).await.unwrap() });
-    (url, tasks)
-}
-
-/// The daemon is killed while a call of each kind is under way. Each job ends once more, under a higher fence, with one outcome.
-#[tokio::test(flavor = "multi_thread")]
-async fn a_call_of_any_kind_survives_the_daemon() {
-    let site = Site::new(Footing::Embedded).await;
-    let gate = site.folder().join("gate");
-    let notes = |kind: &str| site.folder().join(format!("{kind}.notes"));
-    let (url, _web) = web(&notes("http"), &gate).await;
-    let http = HttpServer::start("old").await;
-    let line = format!(
-        "echo started $GANGER_FENCE >> {}; {}; echo '\"through\"'",
-        notes("command").display(),
-        wait_for(&gate)
-    );
-    let extra = [
-        job_type("http", &format!("kind = \"http\"\nurl = \"{url}\"")),
-        job_type("command", &format!("kind = \"command\"\nprogram = \"sh\"\nargs = {}", json!(["-c", line]))),
-        server("child", "old", ""),
-        format!("[mcp_servers.url]\nurl = \"{}\"\n", http.url),
-        calls("mcp_stdio", "child", "wait"),
-        calls("mcp_http", "url", "wait"),
-    ]
-    .concat();
-    let kinds = ["http", "command", "mcp_stdio", "mcp_http"];
-    let mut daemon = site.start(&extra).await;
-    let mut ids = Vec::new();
-    for kind in kinds {
-        ids.push(daemon.submit(json!({"type": kind, "payload": {"notes": notes(kind), "gate": gate}})).await);
-    }
-    for kind in kinds {
-        until("the call is under way", || async { (starts(&notes(kind)).len() == 1).then_some(()) }).await;
-    }
-    daemon.kill();
-    let daemon = site.start(&extra).await;
-    for kind in kinds {
-        until("it is called again", || async { (starts(&notes(kind)).len() == 2).then_some(()) }).await;
-    }
-    std::fs::write(&gate, "").unwrap();
-    for (kind, id) in kinds.into_iter().zip(&ids) {
-        let job = daemon.at_rest(id).await;
-        assert_eq!((&job["state"], &job["result"]), (&json!("succeeded"), &json!("through")), "{kind}: {job}");
-        assert_eq!((&job["attempts"], job["history"].as_array().unwrap().len()), (&json!(1), 1), "{kind}: {job}");
-        let fences = starts(&notes(kind));
-        assert!(fences.len() == 2 && fences[0] < fences[1], "{kind}: {fences:?}");
-        assert_eq!(job["fence"], json!(fences[1]), "{kind}");
-    }
 }
 
 /// The most memory that the daemon ever held, in bytes.

@@ -34,6 +34,7 @@ on_every_kind! {
     the_envelope_is_taken_out_and_beats_all
     an_envelope_that_cannot_be_read_is_a_failure
     a_result_beyond_the_limit_is_a_failure
+    a_long_run_that_shows_life_goes_on
     a_stop_ends_the_run_and_the_far_side_hears_of_it
     a_run_that_was_stopped_before_does_not_begin
     a_far_side_that_dies_is_no_result
@@ -95,6 +96,14 @@ async fn a_result_beyond_the_limit_is_a_failure(kind: Kind) {
     }
     let ran = run(&far, &json!({"do": "big", "bytes": 1_000_000})).await;
     assert_eq!(result(&ran).as_str().unwrap().len(), 1_000_000);
+}
+
+async fn a_long_run_that_shows_life_goes_on(kind: Kind) {
+    let far = kind.start().await;
+    let began = std::time::Instant::now();
+    let ran = run(&far, &json!({"do": "work", "signs": 60, "every_ms": 50})).await;
+    assert!(result(&ran).as_str().unwrap().ends_with("done"), "{ran:?}");
+    assert!(began.elapsed() > super::far::IDLE, "it took no longer than silence may");
 }
 
 async fn a_stop_ends_the_run_and_the_far_side_hears_of_it(kind: Kind) {

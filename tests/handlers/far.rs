@@ -5,6 +5,7 @@
 //! | `return` | answers `reply` |
 //! | `envelope` | answers `{"kept": true}` with `envelope` in the reserved member |
 //! | `big` | answers a text of `bytes` characters |
+//! | `work` | shows `signs` signs of life, one `every_ms`, and answers a text that ends with `done` |
 //! | `wait` | notes that it has started, and answers never; notes when it hears that it need not |
 //! | `die` | is gone before it has answered |
 //! | `fail` | fails in the kind's own way, `with` being one of [`Kind::own_failures`] |
@@ -29,6 +30,9 @@ use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
 use super::mcp_server::{self, HttpServer};
+
+/// How long a server may be silent where that has a bound, in `work`.
+pub(crate) const IDLE: Duration = Duration::from_millis(1_500);
 
 /// A kind of handler with its far side.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -124,6 +128,7 @@ impl Far {
             Kind::McpStdio => stdio("old"),
             _ => over(&self.url),
         };
+        let server = ServerParams { idle: (tool == "work").then_some(IDLE), ..server };
         let rules = vec![Rule { pattern: "*Timeout 5000ms*".into(), class: "network_timeout".into() }];
         McpHandler::new(&planned(server), "fixture", Some(tool.to_owned()), rules).unwrap()
     }
@@ -140,6 +145,7 @@ fn as_tool(wish: &Value) -> (&'static str, Value) {
             ("raw", json!({"result": result}))
         }
         "big" => ("big", wish.clone()),
+        "work" => ("work", wish.clone()),
         "wait" => ("wait", wish.clone()),
         "die" => ("die", wish.clone()),
         "fail" => match &wish["with"] {
@@ -158,6 +164,15 @@ async fn over_http(body: Bytes) -> axum::response::Response {
         "return" => wish["reply"].to_string().into_response(),
         "envelope" => json!({"kept": true, "ganger": wish["envelope"]}).to_string().into_response(),
         "big" => "x".repeat(usize::try_from(wish["bytes"].as_u64().unwrap()).unwrap()).into_response(),
+        "work" => {
+            let (signs, every_ms) = (wish["signs"].as_u64().unwrap(), wish["every_ms"].as_u64().unwrap());
+            let pieces = futures_util::stream::unfold(signs, move |left| async move {
+                tokio::time::sleep(Duration::from_millis(every_ms)).await;
+                let piece = if left == 0 { "done" } else { "." };
+                (left != u64::MAX).then(|| (Ok::<_, std::convert::Infallible>(piece), left.wrapping_sub(1)))
+            });
+            axum::body::Body::from_stream(pieces).into_response()
+        }
         "wait" => {
             let notes = wish["notes"].as_str().unwrap().to_owned();
             note(Path::new(&notes), "started");
@@ -193,6 +208,12 @@ fn script() -> CommandHandler {
             *'"do":"return"'*) printf '%s' "$payload" | sed 's/.*"reply"://; s/}$//' ;;
             *'"do":"envelope"'*) printf '%s' "$payload" | sed 's/.*"envelope":/{"kept":true,"ganger":/' ;;
             *'"do":"big"'*) head -c "$(member bytes)" /dev/zero | tr '\0' x ;;
+            *'"do":"work"'*)
+                for sign in $(seq "$(member signs)"); do
+                    printf .
+                    sleep "0.0$(member every_ms)"
+                done
+                printf done ;;
             *'"do":"wait"'*)
                 notes=$(member notes)
                 trap 'echo cancelled >> "$notes"; exit 0' TERM

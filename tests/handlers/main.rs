@@ -8,6 +8,7 @@ mod http;
 mod mcp;
 #[path = "../support/mcp_server.rs"]
 mod mcp_server;
+mod rogue;
 
 use std::collections::BTreeMap;
 use std::time::Duration;

@@ -306,6 +306,39 @@ async fn a_reload_keeps_what_did_not_change_and_lets_calls_finish() {
     assert!(servers.shut_down(PATIENCE).await);
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_session_that_the_server_has_forgotten_is_begun_anew() {
+    for kind in ["old", "example"] {
+        let http = HttpServer::start(kind).await;
+        let planned = planned(ServerParams { connections: 4, after_steps: AfterSteps::Reuse, ..over(&http.url) });
+        let on =
+            |tool: Option<&str>| McpHandler::new(&planned, "fixture", tool.map(str::to_owned), Vec::new()).unwrap();
+        let (shared, own) = (on(Some("count")), on(None));
+        for count in 1..=2 {
+            assert_eq!(result(&run(&shared, &json!({})).await), json!(count), "{kind}");
+            assert_eq!(result(&run(&own, &steps(&["count"])).await), json!([count]), "{kind}");
+        }
+        http.forget();
+        assert_eq!(result(&run(&shared, &json!({})).await), json!(1), "{kind}");
+        assert_eq!(result(&run(&own, &steps(&["count"])).await), json!([1]), "{kind}");
+
+        // In the middle of steps it is no longer the session that they began in.
+        let (folder, notes) = notes();
+        let gate = folder.path().join("gate");
+        let wait = json!({"tool": "wait", "arguments": {"notes": notes, "gate": gate}});
+        let payload = json!({"steps": [wait, {"tool": "count"}]});
+        let (ran, ()) = tokio::join!(run(&own, &payload), async {
+            noted(&notes, "started").await;
+            http.forget();
+            std::fs::write(&gate, "").unwrap();
+        });
+        assert!(
+            failure(&ran).0 == "connection" && failure(&ran).1.starts_with("steps[1] (count): "),
+            "{kind}: {ran:?}"
+        );
+    }
+}
+
 /// Looks after servers until the looks found what they were to find.
 async fn looked_after(servers: &Servers, looks: impl AsyncFnOnce()) {
     let stop = CancellationToken::new();

@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 use std::io::{BufRead as _, Write as _};
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -130,7 +130,7 @@ fn answer(message: &Value, kind: &str) -> Vec<Value> {
         || vec![json!({"jsonrpc": "2.0", "id": id, "error": {"code": -32601, "message": "Method not found"}})];
     match (message["method"].as_str().unwrap(), kind) {
         ("ping", "deaf") => Vec::new(),
-        ("initialize", "new") | ("server/discover", "old" | "liar" | "stubborn" | "deaf") => unknown(),
+        ("initialize", "new") | ("server/discover", "old" | "example" | "liar" | "stubborn" | "deaf") => unknown(),
         ("initialize", _) => result(json!({
             "protocolVersion": "2025-06-18", "capabilities": {"tools": {}}, "serverInfo": {"name": "old", "version": "1"},
         })),
@@ -249,28 +249,43 @@ impl Call {
 pub(crate) struct HttpServer {
     pub(crate) url: String,
     pub(crate) seen: Arc<Mutex<Vec<HeaderMap>>>,
+    http: Http,
     _tasks: JoinSet<()>,
 }
 
 #[derive(Clone)]
 struct Http {
     kind: &'static str,
+    /// Sessions so far.
+    begun: Arc<AtomicU64>,
     sessions: Arc<Mutex<HashMap<String, Arc<Mutex<Memory>>>>>,
     running: Arc<Mutex<HashMap<String, Arc<AtomicBool>>>>,
     seen: Arc<Mutex<Vec<HeaderMap>>>,
 }
 
 impl HttpServer {
-    /// Starts a server that speaks `old` or `new`.
+    /// Starts a server that speaks `old` or `new`; `example` is an `old` one that says of a session which it does not know what
+    /// the example of the official TypeScript SDK says.
     pub(crate) async fn start(kind: &'static str) -> Self {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}/mcp", listener.local_addr().unwrap());
         let seen = Arc::default();
-        let state = Http { kind, sessions: Arc::default(), running: Arc::default(), seen: Arc::clone(&seen) };
-        let app = axum::Router::new().fallback(over_http).with_state(state);
+        let http = Http {
+            kind,
+            begun: Arc::default(),
+            sessions: Arc::default(),
+            running: Arc::default(),
+            seen: Arc::clone(&seen),
+        };
+        let app = axum::Router::new().fallback(over_http).with_state(http.clone());
         let mut tasks = JoinSet::new();
         tasks.spawn(async { axum::serve(listener, app).await.unwrap() });
-        Self { url, seen, _tasks: tasks }
+        Self { url, seen, http, _tasks: tasks }
+    }
+
+    /// Forgets all sessions, as a server does that is started anew.
+    pub(crate) fn forget(&self) {
+        self.http.sessions.lock().unwrap().clear();
     }
 }
 
@@ -285,7 +300,10 @@ async fn over_http(State(http): State<Http>, method: Method, headers: HeaderMap,
         return StatusCode::METHOD_NOT_ALLOWED.into_response();
     }
     let message: Value = serde_json::from_slice(&body).unwrap();
-    let memory = http.sessions.lock().unwrap().entry(session.clone()).or_default().clone();
+    let known = http.sessions.lock().unwrap().get(&session).cloned();
+    let Some(memory) = known.or_else(|| session.is_empty().then(Arc::default)) else {
+        return unknown_session(http.kind);
+    };
     match message["method"].as_str().unwrap() {
         "notifications/cancelled" => {
             let id = message["params"]["requestId"].to_string();
@@ -297,14 +315,23 @@ async fn over_http(State(http): State<Http>, method: Method, headers: HeaderMap,
         "tools/call" => call_over_http(http, message, memory).await,
         _ if message["id"].is_null() => StatusCode::ACCEPTED.into_response(),
         asked => {
-            let fresh = format!("session-{}", http.sessions.lock().unwrap().len());
             let mut response = axum::Json(answer(&message, http.kind).remove(0)).into_response();
             if asked == "initialize" {
+                let fresh = format!("session-{}", http.begun.fetch_add(1, Ordering::SeqCst));
+                http.sessions.lock().unwrap().insert(fresh.clone(), memory);
                 response.headers_mut().insert("mcp-session-id", fresh.parse().unwrap());
             }
             response
         }
     }
+}
+
+fn unknown_session(kind: &str) -> Response {
+    if kind != "example" {
+        return (StatusCode::NOT_FOUND, "Session not found").into_response();
+    }
+    let error = json!({"code": -32_000, "message": "Bad Request: No valid session ID provided"});
+    (StatusCode::BAD_REQUEST, axum::Json(json!({"jsonrpc": "2.0", "error": error}))).into_response()
 }
 
 async fn call_over_http(http: Http, message: Value, memory: Arc<Mutex<Memory>>) -> Response {

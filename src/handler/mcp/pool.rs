@@ -143,10 +143,9 @@ impl Pool {
 
     /// A session for one run alone.
     pub(super) async fn exclusive(&self) -> Result<Session, Trouble> {
-        {
-            let mut state = lock(&self.state);
-            state.kept.retain(Session::is_usable);
-            if let Some(session) = state.kept.pop() {
+        while let Some(session) = self.kept() {
+            // Asked first: a server behind a URL may have been started anew, and knows it no more.
+            if session.ping().await {
                 return Ok(session);
             }
         }
@@ -155,6 +154,12 @@ impl Pool {
             Err(_none) => self.place_for_steps().await?,
         };
         self.open_exclusive(place).await
+    }
+
+    fn kept(&self) -> Option<Session> {
+        let mut state = lock(&self.state);
+        state.kept.retain(Session::is_usable);
+        state.kept.pop()
     }
 
     /// Waits for a place, and takes that of a shared session if none comes free.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use futures_util::StreamExt as _;
 use futures_util::stream::BoxStream;
 use reqwest::header::{HeaderName, HeaderValue};
-use rmcp::model::{ClientJsonRpcMessage, RequestId};
+use rmcp::model::{ClientJsonRpcMessage, ErrorData, JsonRpcError, RequestId, ServerJsonRpcMessage};
 use rmcp::transport::common::client_side_sse::ExponentialBackoff;
 use rmcp::transport::streamable_http_client::{
     StreamableHttpClient, StreamableHttpClientTransportConfig, StreamableHttpError, StreamableHttpPostResponse,
@@ -17,6 +17,7 @@ use sse_stream::{Error as SseError, Sse};
 use super::bounded::TOO_LARGE;
 use super::params::{ServerParams, Target};
 use super::trouble::Trouble;
+use crate::mutant::mutant;
 use crate::policy::catalog::Secret;
 
 /// How often a stream that broke off is taken up again: the server may have restarted behind its proxy, but a call
@@ -24,6 +25,10 @@ use crate::policy::catalog::Secret;
 const RESUMES_MAX: usize = 2;
 /// Calls in one session at a time. What bounds them is the pools; this only keeps the transport from queueing.
 const POSTS_MAX: usize = 1_024;
+/// What servers say of a session that they do not know, in small letters. The protocol asks for 404, but servers made after the
+/// example of the official TypeScript SDK answer 400 and a JSON-RPC error.
+const UNKNOWN_SESSION: [&str; 5] =
+    ["no valid session", "invalid session", "session not found", "unknown session", "session expired"];
 /// How much of an error page is kept, in bytes.
 const ERROR_BYTES_MAX: usize = 2_048;
 
@@ -59,8 +64,9 @@ pub(super) fn config(
     Ok(config)
 }
 
-/// The HTTP client, with one thing more: an event that is too large is answered by an error for the request whose
-/// stream it came on. The SDK alone would only break the stream off.
+/// The HTTP client, with three things more. An event that is too large is answered by an error for the request whose
+/// stream it came on; the SDK alone would only break the stream off. An error without an id answers the request that it is the
+/// answer of; with the SDK alone its caller would wait for ever. An error about the session is an expired session.
 #[derive(Debug, Clone)]
 pub(super) struct BoundedClient(reqwest::Client);
 
@@ -102,6 +108,7 @@ impl StreamableHttpClient for BoundedClient {
             _ => None,
         };
         let most = limits.max_sse_event_size;
+        let has_session = session_id.is_some();
         let answer = self
             .0
             .post_message_with_response_limits(uri, message, session_id, auth_header, custom_headers, limits)
@@ -109,6 +116,13 @@ impl StreamableHttpClient for BoundedClient {
         Ok(match (answer, asked) {
             (StreamableHttpPostResponse::Sse(events, session), Some(asked)) => {
                 StreamableHttpPostResponse::Sse(answered(events, asked, most), session)
+            }
+            (StreamableHttpPostResponse::Json(ServerJsonRpcMessage::Error(said), session), Some(asked)) => {
+                if has_session && is_about_session(&said.error) && !mutant!(unknown_session_is_an_answer) {
+                    return Err(StreamableHttpError::SessionExpired);
+                }
+                let said = JsonRpcError::new(said.id.or(Some(asked)), said.error);
+                StreamableHttpPostResponse::Json(ServerJsonRpcMessage::Error(said), session)
             }
             (answer, _) => answer,
         })
@@ -148,6 +162,13 @@ impl StreamableHttpClient for BoundedClient {
             .get_stream_with_max_sse_event_size(uri, session_id, last_event_id, auth_header, custom_headers, most)
             .await
     }
+}
+
+/// Whether an error says that the server does not know the session. A tool's own error has another code: these are the
+/// ones that such servers use.
+fn is_about_session(error: &ErrorData) -> bool {
+    let said = error.message.to_lowercase();
+    matches!(error.code.0, -32_001 | -32_000) && UNKNOWN_SESSION.iter().any(|words| said.contains(words))
 }
 
 /// The events, with an error for `asked` in the place of one that is too large.
