@@ -80,6 +80,10 @@ check_dashboards() {
 checks+=(live)
 check_live() {
   need_monitoring
+  if ! command -v redis-server >/dev/null || ! compgen -G '/usr/lib/postgresql/*/bin/postgres' >/dev/null; then
+    echo "this check needs redis-server and postgresql, which scripts/test.sh installs" >&2
+    return 1
+  fi
   python scripts/deploy/live.py "$(ganger)"
 }
 
