@@ -46,11 +46,45 @@ checks=()
 
 # === Prometheus, Alertmanager, Grafana ===
 
-checks+=(rules)
-check_rules() {
+# What the scripts of scripts/deploy need.
+need_monitoring() {
   need promtool prometheus
+  need amtool prometheus-alertmanager
+  need_python PyYAML==6.0.2 'grafana-foundation-sdk==1769699998!10.1.0'
+}
+
+checks+=(alerts)
+check_alerts() {
+  need_monitoring
   promtool check config deploy/prometheus/prometheus.yml
   promtool test rules deploy/prometheus/tests/*.yml
+  amtool check-config deploy/alertmanager/alertmanager.yml
+  python scripts/deploy/catalogue.py
+  python scripts/deploy/alerts.py
+}
+
+# Whether the tests of the alerts would notice a spoilt one.
+checks+=(alert_mutants)
+check_alert_mutants() {
+  need_monitoring
+  python scripts/deploy/rule_mutants.py
+}
+
+checks+=(dashboards)
+check_dashboards() {
+  need_monitoring
+  python scripts/deploy/panels.py
+}
+
+# Every query of alerts and dashboards, on real programs.
+checks+=(live)
+check_live() {
+  need_monitoring
+  if ! command -v redis-server >/dev/null || ! compgen -G '/usr/lib/postgresql/*/bin/postgres' >/dev/null; then
+    echo "this check needs redis-server and postgresql, which scripts/test.sh installs" >&2
+    return 1
+  fi
+  python scripts/deploy/live.py "$(ganger)"
 }
 
 # === All of them ===

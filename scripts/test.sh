@@ -70,4 +70,8 @@ cargo test --locked --all-targets -- "$@"
 if [ "$is_all" ]; then
   say "tests against programs of others"
   cargo test --locked --test foreign -- "$@"
+  if [ $# -eq 0 ]; then
+    say "checks of deploy/"
+    scripts/check-deploy.sh
+  fi
 fi

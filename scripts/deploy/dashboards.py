@@ -220,6 +220,8 @@ DASHBOARDS = {
         ("Operations", [
             panel("Remediations", "short", "Actions within an hour, by what came of them.",
                   ("sum by (action, result) (increase(ganger_remediations_total[1h]))", "{{action}} {{result}}")),
+            panel("Incidents", "s", "Mean time from detection to notice, response and resolution over the last 50 incidents.",
+                  ("max by (phase) (ganger_incident_seconds)", "{{phase}}")),
             panel("Configuration reloads", "short", "Within an hour, by outcome.",
                   ("sum by (outcome) (increase(ganger_config_reloads_total[1h]))", "{{outcome}}")),
             panel("Age of the configuration", "s", "Since a node last took one over.",

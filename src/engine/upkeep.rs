@@ -88,6 +88,9 @@ async fn sample(core: &Core) {
     if let Err(error) = reviews::publish(core, core.clock.now()).await {
         tracing::debug!("Open reviews were not counted: {error}");
     }
+    if let Some(connected) = core.ledger.connections() {
+        metrics::ledger_connections(connected.busy, connected.most - connected.busy, connected.waiting);
+    }
     match core.ledger.sizes().await {
         Ok(sizes) => {
             metrics::ledger_size(sizes.live, sizes.finished, sizes.bytes);

@@ -383,10 +383,12 @@ pub struct Sizes {
 pub struct Connected {
     /// Those that a call has.
     pub busy: usize,
-    /// Those that wait for one.
+    /// Those that nobody has.
     pub idle: usize,
     /// The most there may be.
     pub most: usize,
+    /// Calls that wait for one.
+    pub waiting: usize,
 }
 
 /// One running daemon, as the others see it.

@@ -41,6 +41,7 @@ mod crash;
 #[cfg(feature = "platform-tools")]
 mod demo;
 mod examples;
+mod figures;
 mod footings;
 mod full_disk;
 mod handlers;

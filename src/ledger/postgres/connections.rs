@@ -6,6 +6,7 @@
 //! connections of that time go with it, rather than each costing a call its deadline.
 
 use std::ops::{Deref, DerefMut};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -14,6 +15,7 @@ use sqlx::postgres::{PgConnectOptions, PgConnection};
 use sqlx::{ConnectOptions as _, Connection as _};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use crate::ledger::Connected;
 use crate::service::lock;
 
 /// How long leaving in order may take; the server notices a closed socket too.
@@ -27,6 +29,24 @@ pub(super) struct Connections {
     /// How long one statement may take on the server, in milliseconds.
     statement_ms: String,
     present: ArcSwap<Set>,
+    /// Calls that wait for a connection.
+    waiting: AtomicUsize,
+}
+
+/// A call that waits; it may be given up.
+struct Waiting<'a>(&'a AtomicUsize);
+
+impl<'a> Waiting<'a> {
+    fn counted_in(count: &'a AtomicUsize) -> Self {
+        count.fetch_add(1, Ordering::Relaxed);
+        Self(count)
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 /// The connections of one time; [`Connections::renew`] begins another.
@@ -72,11 +92,12 @@ impl Connections {
     pub(super) fn new(options: PgConnectOptions, most: u32, statement_ms: u64) -> Self {
         let most = usize::try_from(most.max(1)).unwrap_or(1);
         let present = ArcSwap::from_pointee(Set::of(most, Vec::new()));
-        Self { options, most, statement_ms: statement_ms.to_string(), present }
+        Self { options, most, statement_ms: statement_ms.to_string(), present, waiting: AtomicUsize::default() }
     }
 
     /// Waits for a connection and makes one if none is idle. The caller bounds the wait.
     pub(super) async fn take(&self) -> sqlx::Result<Taken> {
+        let waiting = Waiting::counted_in(&self.waiting);
         let (home, permit) = loop {
             let home = self.present.load_full();
             match home.free.clone().acquire_owned().await {
@@ -86,6 +107,7 @@ impl Connections {
                 Err(_closed) => return Err(sqlx::Error::PoolClosed),
             }
         };
+        drop(waiting);
         let idle = lock(&home.idle).pop();
         let connection = match idle {
             Some(connection) => connection,
@@ -128,11 +150,12 @@ impl Connections {
         Ok(connection)
     }
 
-    /// How many connections calls have, how many are idle, and the most there may be.
-    pub(super) fn figures(&self) -> (usize, usize, usize) {
+    /// How they are used.
+    pub(super) fn figures(&self) -> Connected {
         let present = self.present.load();
         let idle = lock(&present.idle).len();
-        (self.most - present.free.available_permits().min(self.most), idle, self.most)
+        let busy = self.most.saturating_sub(present.free.available_permits());
+        Connected { busy, idle, most: self.most, waiting: self.waiting.load(Ordering::Relaxed) }
     }
 
     /// Takes leave of the server; calls that come later fail.

@@ -6,12 +6,13 @@ use ganger::clock::{Clock, SystemClock};
 use ganger::job::NewJob;
 use ganger::ledger::postgres::{self, PostgresLedger, PostgresParams};
 use ganger::ledger::sqlite::{self, SqliteLedger, SqliteParams};
-use ganger::ledger::{Batch, Ledger, LedgerError};
+use ganger::ledger::{Batch, Connected, Ledger, LedgerError};
 use sqlx::{AssertSqlSafe, Connection, PgConnection, SqliteConnection};
 
 use super::shared::node;
 use super::{Bench, created};
 use crate::support::postgres::Postgres;
+use crate::support::wait::until;
 
 const QUICK: PostgresParams = PostgresParams { pool_size: 4, timeout_ms: 2_000 };
 
@@ -241,4 +242,28 @@ impl Drop for SmallDisk {
     fn drop(&mut self) {
         std::process::Command::new("umount").arg("-l").arg(self.folder.path()).status().ok();
     }
+}
+
+#[tokio::test]
+async fn calls_that_wait_for_a_connection_are_seen() {
+    let database = Postgres::shared().await.migrated().await;
+    let ledger = PostgresLedger::connect(&database.url, PostgresParams { pool_size: 1, ..QUICK }).await.unwrap();
+    let idle = Connected { busy: 0, idle: 1, most: 1, waiting: 0 };
+    assert_eq!(ledger.connections(), Some(idle));
+    let mut other = PgConnection::connect(&database.url).await.unwrap();
+    sqlx::raw_sql("BEGIN; LOCK TABLE pauses").execute(&mut other).await.unwrap();
+    let calls = async { tokio::join!(ledger.pauses(), ledger.pauses(), ledger.pauses()) };
+    let look = async {
+        let full = Connected { busy: 1, idle: 0, most: 1, waiting: 2 };
+        until("two calls wait", || async { (ledger.connections() == Some(full)).then_some(()) }).await;
+        sqlx::raw_sql("ROLLBACK").execute(&mut other).await.unwrap();
+    };
+    let ((one, two, three), ()) = tokio::join!(calls, look);
+    assert!(one.is_ok() && two.is_ok() && three.is_ok());
+    assert_eq!(ledger.connections(), Some(idle));
+    // A call that is given up waits no more.
+    sqlx::raw_sql("BEGIN; LOCK TABLE pauses").execute(&mut other).await.unwrap();
+    let (late, later) = tokio::join!(ledger.pauses(), ledger.pauses());
+    assert!(late.is_err() && later.is_err());
+    assert_eq!(ledger.connections(), Some(Connected { idle: 0, ..idle }));
 }
