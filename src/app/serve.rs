@@ -22,6 +22,7 @@ use crate::service::pulse::Pulse;
 use crate::service::{Phase, Supervisor};
 use crate::telemetry::{logging, metrics};
 
+use super::manager::Manager;
 use super::{CONFIGURATION, FAILED, Failure, ServeOptions, adapters, data_dir, mcp};
 
 /// How long the start waits for an open broker before it announces itself without one.
@@ -57,9 +58,10 @@ pub async fn serve(options: ServeOptions, announce: impl Fn(SocketAddr) -> std::
     };
     let (listener, address) = listen(config.server.listen).await?;
 
+    let manager = Arc::new(Manager::of_process());
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let ledger = tokio::select! {
-        ledger = adapters::ledger(&config, options.migrate, clock.clone()) => ledger?,
+        ledger = manager.patiently("opening the ledger", adapters::ledger(&config, options.migrate, clock.clone())) => ledger?,
         () = signals.stop() => return Ok(()),
     };
     let supervisor = Arc::new(Supervisor::new());
@@ -79,7 +81,7 @@ pub async fn serve(options: ServeOptions, announce: impl Fn(SocketAddr) -> std::
     let engine = Engine::start(params, setup, surroundings, supervisor.clone());
     mcp::look_after(&servers, &chance, &supervisor);
 
-    if let Err(why) = broker_looked_at(&engine).await {
+    if let Err(why) = manager.patiently("opening the broker", broker_looked_at(&engine)).await {
         supervisor.shut_down(SERVICES_PATIENCE).await;
         return Err(Failure::new(CONFIGURATION, why));
     }
@@ -104,12 +106,15 @@ pub async fn serve(options: ServeOptions, announce: impl Fn(SocketAddr) -> std::
         tracing::warn!("The ready line could not be written: {error}");
     }
     tracing::info!("Listening on http://{address}");
+    manager.ready(&engine);
+    manager.look_after(&config, &engine, &supervisor);
 
-    let failed = run(&options, &config, &engine, &servers, &supervisor, &mut signals).await;
+    let failed = run(&options, &config, &engine, &servers, &supervisor, &manager, &mut signals).await;
+    manager.stopping(failed.as_deref());
     let leaving =
         leave(&engine, &servers, &supervisor, api, &stop_http, Duration::from_millis(config.shutdown.soft_ms));
     tokio::select! {
-        () = leaving => {}
+        () = manager.patiently("draining: running jobs may finish", leaving) => {}
         () = signals.stop() => {
             // Workers that are dropped take their child processes with them.
             supervisor.shut_down(AT_ONCE_PATIENCE).await;
@@ -150,6 +155,7 @@ async fn run(
     engine: &Engine,
     servers: &Servers,
     supervisor: &Supervisor,
+    manager: &Manager,
     signals: &mut Signals,
 ) -> Option<String> {
     loop {
@@ -159,7 +165,9 @@ async fn run(
                 if !hangup {
                     return None;
                 }
+                manager.reloading();
                 reload(options, config, engine, servers).await;
+                manager.ready(engine);
             }
         }
     }

@@ -45,6 +45,7 @@ mod handlers;
 mod health;
 mod idempotency;
 mod life;
+mod manager;
 mod mcp;
 mod measures;
 mod overload;
