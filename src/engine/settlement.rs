@@ -52,6 +52,8 @@ pub(super) struct After {
     attempt: Option<String>,
     /// The bytes of its payload.
     payload_bytes: usize,
+    /// Since when its job waits to be done.
+    waits_from: Timestamp,
     /// What counts once it is recorded.
     says: Says,
 }
@@ -88,8 +90,9 @@ impl After {
         if let (true, Some(class)) = (recorded, &self.attempt) {
             metrics::attempt(self.run.queue.as_str(), self.run.job_type.as_str(), state.name(), class);
         }
-        if recorded && state.is_at_rest() {
+        if recorded && let Verdict::Rest { finished_at, .. } = settlement.verdict {
             metrics::finished(self.run.queue.as_str(), self.run.job_type.as_str(), state.name(), 1);
+            self.count_promise(core, finished_at);
         }
         if let (true, Some(failure)) = (recorded && state.is_at_rest(), &settlement.error) {
             tracing::info!(job.id = %self.run.id, job.type_ = %self.run.job_type, error.class = %failure.class,
@@ -107,6 +110,16 @@ impl After {
         // A stale lease is not ours any more; the broker's own comparison leaves the new one alone.
         let release = if recorded { self.release } else { Release::Done { result: None } };
         Ending { run: self.run, release, at_rest: recorded && state.is_at_rest() }
+    }
+
+    /// Counts whether a job came to rest within its SLA, if it has one.
+    fn count_promise(&self, core: &Core, finished_at: Timestamp) {
+        let setup = core.setup.load();
+        if let Some(sla_ms) = setup.catalog.types.get(&self.run.job_type).and_then(|known| known.sla_ms) {
+            let took_ms = finished_at.since(self.waits_from);
+            let kept = took_ms <= i64::try_from(sla_ms).unwrap_or(i64::MAX);
+            metrics::promised(self.run.queue.as_str(), self.run.job_type.as_str(), kept, 1);
+        }
     }
 }
 
@@ -135,6 +148,7 @@ impl Core {
             release: Release::Done { result: None },
             attempt: None,
             payload_bytes: job.spec.payload.len(),
+            waits_from: job.waits_from,
             says: Says::of(self, job, Vec::new()),
         };
         self.hand_over(Outcome { settlement, after }).await;
@@ -235,6 +249,7 @@ impl Core {
             release: Release::Defer { due_at_ms },
             attempt: None,
             payload_bytes: job.spec.payload.len(),
+            waits_from: job.waits_from,
             says: Says::default(),
         };
         self.hand_over(Outcome { settlement, after }).await;
@@ -321,6 +336,7 @@ impl Core {
                 release,
                 attempt: Some(class),
                 payload_bytes: job.spec.payload.len(),
+                waits_from: job.waits_from,
                 says: Says::of(self, job, observed),
             },
         })

@@ -52,6 +52,7 @@ async fn rest_late(core: &Core, known: &JobType, sla_ms: u64) -> Result<(), supe
     let unseen_too = before.plus_ms(pusher::CLEAN_MS) <= core.clock.now();
     let count = control::rest_waiting(core, &known.queue, &rows, state, Some(&why), unseen_too).await?.count;
     if count > 0 {
+        metrics::promised(known.queue.as_str(), known.name.as_str(), false, count);
         tracing::warn!(count, "{count} jobs of type {} were too late to start and are {state}", known.name);
     }
     Ok(())
@@ -88,7 +89,10 @@ async fn sample(core: &Core) {
         tracing::debug!("Open reviews were not counted: {error}");
     }
     match core.ledger.sizes().await {
-        Ok(sizes) => metrics::ledger_size(sizes.live, sizes.finished, sizes.bytes),
+        Ok(sizes) => {
+            metrics::ledger_size(sizes.live, sizes.finished, sizes.bytes);
+            metrics::ledger_disk_free(sizes.disk_free);
+        }
         Err(error) if error.is_transient() => core.session.ledger_failed(&error),
         Err(error) => tracing::error!("The ledger's size cannot be read: {error}"),
     }

@@ -364,7 +364,7 @@ pub struct Dropped {
 }
 
 /// Sizes of the store.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct Sizes {
     /// Live rows (an estimate on Postgres).
     pub live: u64,
@@ -372,6 +372,8 @@ pub struct Sizes {
     pub finished: u64,
     /// Bytes on disk.
     pub bytes: u64,
+    /// The free share of the disk, 0 to 1; `None` where only the server knows it.
+    pub disk_free: Option<f64>,
 }
 
 /// One running daemon, as the others see it.

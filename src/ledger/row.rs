@@ -235,7 +235,7 @@ pub(super) fn identity(row: &impl Cells) -> sqlx::Result<Identity> {
 /// Sizes of the store.
 pub(super) fn sizes(row: &impl Cells) -> sqlx::Result<Sizes> {
     let figure = |column| row.int(column).map(|figure| u64::try_from(figure).unwrap_or_default());
-    Ok(Sizes { live: figure("live")?, finished: figure("finished")?, bytes: figure("bytes")? })
+    Ok(Sizes { live: figure("live")?, finished: figure("finished")?, bytes: figure("bytes")?, disk_free: None })
 }
 
 /// A key and who holds it.

@@ -466,7 +466,8 @@ impl Ledger for SqliteLedger {
 
     async fn sizes(&self) -> Result<Sizes> {
         let found = self.rows(sqlx::query(include_str!("sql/sizes.sql")), row::sizes).await?;
-        Ok(found.into_iter().next().unwrap_or_default())
+        let sizes = found.into_iter().next().unwrap_or_default();
+        Ok(Sizes { disk_free: disk_free(&self.log), ..sizes })
     }
 
     async fn ping(&self) -> Result<()> {
@@ -476,6 +477,14 @@ impl Ledger for SqliteLedger {
     async fn close(&self) {
         Self::close(self).await;
     }
+}
+
+/// The free share of the disk that holds `file`, as far as this process may fill it.
+#[expect(clippy::cast_precision_loss, reason = "a share for people")]
+fn disk_free(file: &Path) -> Option<f64> {
+    let disk = nix::sys::statvfs::statvfs(file.parent()?).ok()?;
+    let all = disk.blocks();
+    (all > 0).then(|| disk.blocks_available() as f64 / all as f64)
 }
 
 /// A list as one parameter.

@@ -174,6 +174,12 @@ pub const CATALOG: &[Metric] = &[
     metric("ganger_queue_paused", Kind::Gauge, "queue", "1 while the queue is paused"),
     metric("ganger_jobs_finished_total", Kind::Counter, "queue,type,outcome", "Jobs that came to rest, by state"),
     metric(
+        "ganger_sla_jobs_total",
+        Kind::Counter,
+        "queue,type,result",
+        "Jobs with an SLA that came to rest by themselves, by whether that was in time: met, missed",
+    ),
+    metric(
         "ganger_attempts_total",
         Kind::Counter,
         "queue,type,outcome,error_class",
@@ -327,6 +333,24 @@ pub const CATALOG: &[Metric] = &[
     metric("ganger_ledger_batch_rows", Kind::Histogram, "kind", "Rows in one group commit: accept, settle"),
     metric("ganger_ledger_rows", Kind::Gauge, "table", "Rows in the ledger: live, finished"),
     metric("ganger_ledger_bytes", Kind::Gauge, "", "Size of the ledger on disk"),
+    metric(
+        "ganger_ledger_disk_free_ratio",
+        Kind::Gauge,
+        "",
+        "Free share of the disk that holds the ledger's file, 0 to 1; absent on Postgres",
+    ),
+    metric(
+        "ganger_ledger_connections",
+        Kind::Gauge,
+        "state",
+        "Connections of this node to Postgres: busy, free; absent on SQLite",
+    ),
+    metric(
+        "ganger_ledger_calls_waiting",
+        Kind::Gauge,
+        "",
+        "Calls of this node that wait for a connection to Postgres; absent on SQLite",
+    ),
     metric("ganger_retention_dropped_total", Kind::Counter, "kind", "Rows that retention dropped: jobs, keys"),
     metric(
         "ganger_broker_memory_ratio",

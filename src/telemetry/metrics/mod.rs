@@ -109,6 +109,10 @@ pub fn start_at_zero(catalog: &Catalog) {
         for outcome in ["succeeded", "failed", "in_review", "cancelled", "expired"] {
             finished(known.queue.as_str(), known.name.as_str(), outcome, 0);
         }
+        if known.sla_ms.is_some() {
+            promised(known.queue.as_str(), known.name.as_str(), true, 0);
+            promised(known.queue.as_str(), known.name.as_str(), false, 0);
+        }
     }
     for outcome in RELOAD_OUTCOMES {
         counter!("ganger_config_reloads_total", "outcome" => outcome).absolute(0);
@@ -176,6 +180,13 @@ pub fn shed(queue: &str, rule: &'static str) {
 /// Counts jobs that came to rest.
 pub fn finished(queue: &str, job_type: &str, outcome: &'static str, count: u64) {
     counter!("ganger_jobs_finished_total", "queue" => queue.to_owned(), "type" => job_type.to_owned(), "outcome" => outcome)
+        .increment(count);
+}
+
+/// Counts jobs that came to rest within their SLA, or later.
+pub fn promised(queue: &str, job_type: &str, kept: bool, count: u64) {
+    let result = if kept { "met" } else { "missed" };
+    counter!("ganger_sla_jobs_total", "queue" => queue.to_owned(), "type" => job_type.to_owned(), "result" => result)
         .increment(count);
 }
 
@@ -492,6 +503,20 @@ pub fn ledger_size(live: u64, finished: u64, bytes: u64) {
     gauge!("ganger_ledger_rows", "table" => "live").set(live as f64);
     gauge!("ganger_ledger_rows", "table" => "finished").set(finished as f64);
     gauge!("ganger_ledger_bytes").set(bytes as f64);
+}
+
+/// Shows the free share of the ledger's disk.
+pub fn ledger_disk_free(share: Option<f64>) {
+    gauge!("ganger_ledger_disk_free_ratio").set(share.unwrap_or(f64::NAN));
+}
+
+/// Shows how busy this node's connections to the ledger are.
+#[expect(clippy::cast_precision_loss, reason = "pools are small")]
+pub fn ledger_connections(busy: usize, free: usize, waiting: usize) {
+    for (state, count) in [("busy", busy), ("free", free)] {
+        gauge!("ganger_ledger_connections", "state" => state).set(count as f64);
+    }
+    gauge!("ganger_ledger_calls_waiting").set(waiting as f64);
 }
 
 /// Counts what retention dropped.

@@ -239,7 +239,7 @@ impl Ledger for ModelLedger {
         let store = self.store();
         let (live, finished) = (store.live.len() as u64, store.finished.len() as u64);
         // A row takes some bytes; nobody asks how many.
-        Ok(Sizes { live, finished, bytes: (live + finished) * 512 })
+        Ok(Sizes { live, finished, bytes: (live + finished) * 512, disk_free: None })
     }
 
     async fn ping(&self) -> Result<()> {
