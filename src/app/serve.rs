@@ -86,17 +86,9 @@ pub async fn serve(options: ServeOptions, announce: impl Fn(SocketAddr) -> std::
         return Err(Failure::new(CONFIGURATION, why));
     }
     let stop_http = CancellationToken::new();
-    let state = ApiState {
-        engine: engine.clone(),
-        auth: auth(&config),
-        metrics: Arc::new({
-            let engine = engine.clone();
-            move || metrics::render(&handle) + &metrics::measured(&engine.measured())
-        }),
-        version: env!("CARGO_PKG_VERSION"),
-        body_bytes_max: config.server.body_bytes_max,
-        stop: stop_http.clone(),
-    };
+    let state = api_state(&engine, &config, &stop_http, move |engine| {
+        metrics::render(&handle) + &metrics::measured(&engine.measured())
+    });
     let params = http::Params { end_time: Duration::from_millis(300), ..http::Params::default() };
     #[expect(clippy::disallowed_methods, reason = "awaited below; it must outlive the services")]
     let api = tokio::spawn(http::serve(listener, http::router(state), stop_http.clone(), params));
@@ -126,6 +118,24 @@ pub async fn serve(options: ServeOptions, announce: impl Fn(SocketAddr) -> std::
         tracing::warn!("The ledger could not be closed in time; nothing is lost by that");
     }
     failed.map_or(Ok(()), |words| Err(Failure::new(FAILED, words)))
+}
+
+/// What the API is made of.
+fn api_state(
+    engine: &Engine,
+    config: &Config,
+    stop: &CancellationToken,
+    figures: impl Fn(&Engine) -> String + Send + Sync + 'static,
+) -> ApiState {
+    let measured = engine.clone();
+    ApiState {
+        engine: engine.clone(),
+        auth: auth(config),
+        metrics: Arc::new(move || figures(&measured)),
+        version: env!("CARGO_PKG_VERSION"),
+        body_bytes_max: config.server.body_bytes_max,
+        stop: stop.clone(),
+    }
 }
 
 /// Waits for an open broker, but not for long; an error says why it can never be used.

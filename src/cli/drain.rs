@@ -28,7 +28,7 @@ pub(super) struct Args {
 }
 
 #[derive(Debug, Deserialize)]
-struct Drained {
+struct Answer {
     node: String,
     drained: bool,
     running: u64,
@@ -44,7 +44,7 @@ impl Args {
             body["wait_s"] = json!(turn.as_millis().div_ceil(1000));
             let call = Call::post("/v1/node/drain").json(body.to_string()).repeatable().patience(turn + DRAIN_TURN);
             let reply = client.expect(&call).await?;
-            let Drained { node, drained, running } = reply.json()?;
+            let Answer { node, drained, running } = reply.json()?;
             if !drained && Instant::now() < deadline {
                 output::talk(&format!("{node} takes no more jobs; {running} still run"));
                 continue;
