@@ -107,6 +107,7 @@ sed -E \
 grep -q '^Type=notify$' "$folder/units/ganger.service"
 "$manager_program" --user --unit=basic.target >"$folder/manager.log" 2>&1 &
 manager=$!
+disown "$manager"
 for _ in $(seq 100); do ! systemctl --user is-active basic.target >/dev/null 2>&1 || break; sleep 0.1; done
 
 show() { systemctl --user show ganger --value --property "$1"; }
