@@ -48,6 +48,7 @@ mod life;
 mod manager;
 mod mcp;
 mod measures;
+mod operating;
 mod overload;
 #[cfg(feature = "platform-tools")]
 mod platform;
