@@ -81,16 +81,10 @@ check_dockerfile() {
 
 checks+=(compose)
 check_compose() {
-  need promtool prometheus
   need_python check-jsonschema==0.39.0 podman-compose==1.6.0
   check-jsonschema --builtin-schema vendor.compose-spec docker-compose.yml
   podman-compose --file docker-compose.yml config >target/foreign/compose.yml
   python scripts/compose_rules.py target/foreign/compose.yml
-  local folder
-  folder=$(mktemp -d)
-  cp -r deploy/compose/prometheus.yml deploy/prometheus/rules "$folder"
-  promtool check config "$folder/prometheus.yml"
-  rm -r "$folder"
 }
 
 checks+=(kubernetes)

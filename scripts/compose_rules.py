@@ -36,5 +36,6 @@ if len(nodes) != 2:
 for node in nodes:
     if node.get("stop_grace_period") != "45s":
         wrong.append("a node is killed before its drain is over")
-print("\n".join(wrong), file=sys.stderr)
+for line in wrong:
+    print(line, file=sys.stderr)
 sys.exit(bool(wrong))

@@ -77,7 +77,7 @@ DOCKERFILE
   stand_in docker.io/prom/alertmanager:v0.28.1 <<'DOCKERFILE'
 FROM docker.io/library/debian:bookworm-slim
 RUN apt-get update && apt-get install --yes --no-install-recommends prometheus-alertmanager wget && \
-    install -d -o nobody /alertmanager /etc/alertmanager
+    install -d -o nobody /alertmanager /etc/alertmanager && ln -s /usr/bin/prometheus-alertmanager /usr/bin/alertmanager
 VOLUME /alertmanager
 USER nobody
 ENTRYPOINT ["/usr/bin/prometheus-alertmanager"]

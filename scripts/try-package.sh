@@ -15,27 +15,31 @@ if [ "$(id -u)" != 0 ] || ! command -v debootstrap >/dev/null; then
   echo "try-package: skipped: a Debian in a folder needs root and debootstrap" >&2
   exit 0
 fi
-root=$(mktemp -d /tmp/ganger-package-XXXXXX)
-trap 'rm -rf "$root"' EXIT
+if [ -z "${GANGER_IN_NAMESPACE:-}" ]; then
+  GANGER_IN_NAMESPACE=1 exec unshare --mount --propagation private "$0" "$@"
+fi
+root=$(mktemp -d)
+trap 'umount "$root/proc" 2>/dev/null || true; rm -rf "$root"' EXIT
 
 say "a fresh Debian"
 base=target/foreign/debian
 if [ ! -e "$base.done" ]; then
   rm -rf "$base"
-  debootstrap --variant=minbase --include=systemd,ca-certificates,man-db bookworm "$base" >"$base.log"
+  debootstrap --variant=minbase --include=systemd,procps,ca-certificates,man-db bookworm "$base" >"$base.log"
   touch "$base.done"
 fi
 cp -a "$base/." "$root/"
 printf '#!/bin/sh\nexit 101\n' >"$root/usr/sbin/policy-rc.d" # nothing is to be started in there
 chmod +x "$root/usr/sbin/policy-rc.d"
 cp "$package" "$root/ganger.deb"
+mount -t proc none "$root/proc"
 inside() { chroot "$root" env DEBIAN_FRONTEND=noninteractive PATH=/usr/sbin:/usr/bin:/sbin:/bin "$@"; }
 
 say "install"
 inside dpkg --install /ganger.deb
 inside id ganger
 [ "$(stat -c %a:%U "$root/etc/ganger/credentials")" = 700:root ] || fail "the secrets' folder is open"
-[ -e "$root/etc/systemd/system/multi-user.target.wants/ganger.service" ] || fail "the unit is not enabled"
+[ -L "$root/etc/systemd/system/multi-user.target.wants/ganger.service" ] || fail "the unit is not enabled"
 inside ganger config check --config /etc/ganger/ganger.toml
 inside systemd-analyze verify --man=no ganger.service
 inside man --where ganger ganger-jobs-list >/dev/null || fail "no manual pages"

@@ -28,7 +28,7 @@ unit=$PWD/deploy/systemd/ganger.service
 
 # --- A machine of its own, as far as systemd looks ---
 
-folder=$(mktemp -d /tmp/ganger-systemd-XXXXXX)
+folder=$(mktemp -d)
 pids=()
 manager=
 leave() {

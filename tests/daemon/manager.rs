@@ -85,7 +85,7 @@ async fn a_life_is_told_in_its_order(footing: Footing) {
     // No child hears of the manager.
     let line = "echo ${NOTIFY_SOCKET-none} ${WATCHDOG_USEC-none}";
     let id = daemon.submit(json!({"type": "shell", "payload": line})).await;
-    assert_eq!(daemon.at_rest(&id).await["result"], "none none");
+    assert_eq!(daemon.at_rest(&id).await["result"], "none none\n");
 
     // The status follows what happens.
     let gate = site.folder().join("gate");
