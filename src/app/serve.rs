@@ -22,6 +22,7 @@ use crate::service::pulse::Pulse;
 use crate::service::{Phase, Supervisor};
 use crate::telemetry::{logging, metrics};
 
+use super::manager::Manager;
 use super::{CONFIGURATION, FAILED, Failure, ServeOptions, adapters, data_dir, mcp};
 
 /// How long the start waits for an open broker before it announces itself without one.
@@ -57,9 +58,10 @@ pub async fn serve(options: ServeOptions, announce: impl Fn(SocketAddr) -> std::
     };
     let (listener, address) = listen(config.server.listen).await?;
 
+    let manager = Arc::new(Manager::of_process());
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let ledger = tokio::select! {
-        ledger = adapters::ledger(&config, options.migrate, clock.clone()) => ledger?,
+        ledger = manager.patiently("opening the ledger", adapters::ledger(&config, options.migrate, clock.clone())) => ledger?,
         () = signals.stop() => return Ok(()),
     };
     let supervisor = Arc::new(Supervisor::new());
@@ -79,22 +81,14 @@ pub async fn serve(options: ServeOptions, announce: impl Fn(SocketAddr) -> std::
     let engine = Engine::start(params, setup, surroundings, supervisor.clone());
     mcp::look_after(&servers, &chance, &supervisor);
 
-    if let Err(why) = broker_looked_at(&engine).await {
+    if let Err(why) = manager.patiently("opening the broker", broker_looked_at(&engine)).await {
         supervisor.shut_down(SERVICES_PATIENCE).await;
         return Err(Failure::new(CONFIGURATION, why));
     }
     let stop_http = CancellationToken::new();
-    let state = ApiState {
-        engine: engine.clone(),
-        auth: auth(&config),
-        metrics: Arc::new({
-            let engine = engine.clone();
-            move || metrics::render(&handle) + &metrics::measured(&engine.measured())
-        }),
-        version: env!("CARGO_PKG_VERSION"),
-        body_bytes_max: config.server.body_bytes_max,
-        stop: stop_http.clone(),
-    };
+    let state = api_state(&engine, &config, &stop_http, move |engine| {
+        metrics::render(&handle) + &metrics::measured(&engine.measured())
+    });
     let params = http::Params { end_time: Duration::from_millis(300), ..http::Params::default() };
     #[expect(clippy::disallowed_methods, reason = "awaited below; it must outlive the services")]
     let api = tokio::spawn(http::serve(listener, http::router(state), stop_http.clone(), params));
@@ -104,12 +98,15 @@ pub async fn serve(options: ServeOptions, announce: impl Fn(SocketAddr) -> std::
         tracing::warn!("The ready line could not be written: {error}");
     }
     tracing::info!("Listening on http://{address}");
+    manager.ready(&engine);
+    manager.look_after(&config, &engine, &supervisor);
 
-    let failed = run(&options, &config, &engine, &servers, &supervisor, &mut signals).await;
+    let failed = run(&options, &config, &engine, &servers, &supervisor, &manager, &mut signals).await;
+    manager.stopping(failed.as_deref());
     let leaving =
         leave(&engine, &servers, &supervisor, api, &stop_http, Duration::from_millis(config.shutdown.soft_ms));
     tokio::select! {
-        () = leaving => {}
+        () = manager.patiently("draining: running jobs may finish", leaving) => {}
         () = signals.stop() => {
             // Workers that are dropped take their child processes with them.
             supervisor.shut_down(AT_ONCE_PATIENCE).await;
@@ -121,6 +118,24 @@ pub async fn serve(options: ServeOptions, announce: impl Fn(SocketAddr) -> std::
         tracing::warn!("The ledger could not be closed in time; nothing is lost by that");
     }
     failed.map_or(Ok(()), |words| Err(Failure::new(FAILED, words)))
+}
+
+/// What the API is made of.
+fn api_state(
+    engine: &Engine,
+    config: &Config,
+    stop: &CancellationToken,
+    figures: impl Fn(&Engine) -> String + Send + Sync + 'static,
+) -> ApiState {
+    let measured = engine.clone();
+    ApiState {
+        engine: engine.clone(),
+        auth: auth(config),
+        metrics: Arc::new(move || figures(&measured)),
+        version: env!("CARGO_PKG_VERSION"),
+        body_bytes_max: config.server.body_bytes_max,
+        stop: stop.clone(),
+    }
 }
 
 /// Waits for an open broker, but not for long; an error says why it can never be used.
@@ -150,6 +165,7 @@ async fn run(
     engine: &Engine,
     servers: &Arc<Servers>,
     supervisor: &Supervisor,
+    manager: &Manager,
     signals: &mut Signals,
 ) -> Option<String> {
     loop {
@@ -159,7 +175,9 @@ async fn run(
                 if !hangup {
                     return None;
                 }
+                manager.reloading();
                 reload(options, config, engine, servers).await;
+                manager.ready(engine);
             }
         }
     }

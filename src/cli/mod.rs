@@ -12,9 +12,11 @@ mod completions;
 mod config;
 #[cfg(feature = "platform-tools")]
 mod demo;
+mod drain;
 mod failure;
 mod health;
 mod jobs;
+mod man;
 mod measures;
 mod migrate;
 mod ndjson;
@@ -75,6 +77,8 @@ enum Command {
     Pools(pools::Args),
     /// List, drain and replace workers.
     Workers(workers::Args),
+    /// Have a node take no more jobs, and wait until nothing runs there; before it is stopped.
+    Drain(drain::Args),
     /// List, trip and reset circuit breakers.
     Breakers(breakers::Args),
     /// List, show, approve, reject, edit and replay what waits for a person.
@@ -97,6 +101,8 @@ enum Command {
     VerifyHistory(verify_history::Args),
     /// Write the completions of a shell to stdout.
     Completions(completions::Args),
+    /// Write the manual pages.
+    Man(man::Args),
 }
 
 /// Reads the command line, does what it says, and answers the exit status.
@@ -141,6 +147,7 @@ async fn run(command: Command) -> i32 {
         Command::Types(args) => args.run().await,
         Command::Pools(args) => args.run().await,
         Command::Workers(args) => args.run().await,
+        Command::Drain(args) => args.run().await,
         Command::Breakers(args) => args.run().await,
         Command::Reviews(args) => args.run().await,
         Command::Shedding(args) => args.run().await,
@@ -150,6 +157,7 @@ async fn run(command: Command) -> i32 {
         Command::Bench(args) => Box::pin(args.run()).await,
         Command::VerifyHistory(args) => args.run(),
         Command::Completions(args) => args.run(),
+        Command::Man(args) => args.run(),
     };
     match outcome {
         Ok(status) => status,
@@ -198,6 +206,7 @@ mod tests {
             "shedding show -o json",
             "shedding set auto",
             "shedding set 3 --by me",
+            "drain --wait 4m --reason upgrade",
             "workers list -o json",
             "workers drain exec-worker-3 --wait 5m",
             "workers replace node-a:exec-worker-3 --by me",
@@ -216,6 +225,7 @@ mod tests {
             "migrate up --database-url postgres://x/y",
             "verify-history a.jsonl - --strict -o json",
             "completions bash",
+            "man --dir pages",
         ] {
             let parsed = Cli::try_parse_from(std::iter::once("ganger").chain(line.split(' ')));
             assert!(parsed.is_ok(), "{line}: {}", parsed.unwrap_err());

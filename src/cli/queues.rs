@@ -15,7 +15,7 @@ use super::failure::{DONE, FAILED, Failure, Outcome};
 use super::output::{self, Format};
 
 /// The longest drain of one request; longer ones are asked for in turns, so that a lost connection is noticed.
-const DRAIN_TURN: Duration = Duration::from_mins(1);
+pub(super) const DRAIN_TURN: Duration = Duration::from_mins(1);
 
 /// The flags of `queues`.
 #[derive(Debug, clap::Args)]

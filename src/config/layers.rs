@@ -1,8 +1,8 @@
-//! The layers of a configuration, laid over each other: defaults, files, environment, flags.
+//! The layers of a configuration, laid over each other: defaults, files, credentials, environment, flags.
 //!
 //! Every value keeps the name of the layer that said it, so a problem can tell where to look.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use config::{File, FileFormat, Map, Source as _, Value, ValueKind};
 
@@ -15,6 +15,14 @@ pub(super) const BUILT_IN: &str = "built-in default";
 pub(super) const ENVIRONMENT: &str = "environment";
 /// What environment variables of the configuration start with.
 const ENV_PREFIX: &str = "GANGER__";
+/// Credentials of a service manager that count wherever they are there, and the keys whose files they are.
+const CREDENTIALS: [(&str, &[&str]); 3] = [
+    ("redis-url", &["redis", "url_file"]),
+    ("database-url", &["ledger", "url_file"]),
+    (API_TOKEN, &["auth", "tokens", API_TOKEN, "token_file"]),
+];
+/// The credential that is a token for everything; the name of that token as well.
+const API_TOKEN: &str = "api-token";
 /// The tables whose entries an operator names.
 const NAMED_TABLES: [&str; 4] = ["queues", "pools", "job_types", "mcp_servers"];
 
@@ -99,6 +107,7 @@ pub(super) fn merged(sources: &Sources) -> Result<Value, Vec<Problem>> {
     if !problems.is_empty() {
         return Err(problems);
     }
+    layers.extend(sources.credentials_directory().map(|folder| Layer::Tree(credentials(&folder))));
     layers.push(Layer::Environment(sources.environment.clone()));
     layers.push(Layer::Tree(flags(&sources.flags)));
     if !inherits(&layers) {
@@ -228,6 +237,28 @@ fn flags(flags: &Flags) -> Map<String, Value> {
         if let Some(text) = value {
             let path = path.map(str::to_owned);
             put(&mut tree, &path, Value::new(Some(&format!("flag {flag}")), text.clone()));
+        }
+    }
+    tree.into_table().unwrap_or_default()
+}
+
+/// What stands in the folder of a service manager's credentials. An empty one is as good as none, so that a unit can
+/// name them all.
+fn credentials(folder: &Path) -> Map<String, Value> {
+    let mut tree = Value::new(None, Map::<String, Value>::new());
+    // One that cannot be read counts as there: its reader says what is wrong.
+    let is_there = |name: &str| match std::fs::read(folder.join(name)) {
+        Ok(text) => !text.trim_ascii().is_empty(),
+        Err(error) => error.kind() != std::io::ErrorKind::NotFound,
+    };
+    for (name, path) in CREDENTIALS.into_iter().filter(|(name, _)| is_there(name)) {
+        let origin = format!("credential {name}");
+        let mut say = |path: &[&str], value: Value| {
+            put(&mut tree, &path.iter().map(|segment| (*segment).to_owned()).collect::<Vec<_>>(), value);
+        };
+        say(path, Value::new(Some(&origin), name));
+        if name == API_TOKEN {
+            say(&["auth", "tokens", API_TOKEN, "roles"], Value::new(Some(&origin), vec!["submit", "read", "operate"]));
         }
     }
     tree.into_table().unwrap_or_default()

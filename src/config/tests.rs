@@ -388,6 +388,38 @@ fn secrets_come_from_files_and_are_never_printed() {
 }
 
 #[test]
+fn credentials_of_a_service_manager_count_by_themselves() {
+    let folder = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).unwrap();
+    let at = [("CREDENTIALS_DIRECTORY", folder.path().to_str().unwrap())];
+    let text = "server.listen = '0.0.0.0:7521'\nredis.url = 'redis://file'\nledger.url = 'postgres://file/d'\n";
+    write("api-token", "\n");
+    let told = Config::load(&sources(text, &at)).unwrap_err().to_string();
+    assert!(told.starts_with("server.listen"), "an empty credential is none: {told}");
+
+    write("api-token", "hunter2-hunter2-hunter2\n");
+    write("redis-url", "redis://:hunter2@credential/0\n");
+    write("database-url", "postgres://u:hunter2@credential/d\n");
+    let config = Config::load(&sources(text, &at)).unwrap();
+    assert_eq!(config.redis.as_ref().unwrap().url.expose(), "redis://:hunter2@credential/0");
+    assert!(matches!(&config.ledger, LedgerConfig::Postgres { url, .. } if url.expose().contains("credential")));
+    assert_eq!(config.auth.tokens["api-token"].roles, BTreeSet::from([Role::Submit, Role::Read, Role::Operate]));
+    let shown = show(&config, true);
+    assert!(
+        !shown.contains("hunter2") && shown.contains("url_file = \"redis-url\"  # credential redis-url"),
+        "{shown}"
+    );
+
+    // What is said to this process alone counts more.
+    let config = Config::load(&sources(text, &[at[0], ("GANGER__REDIS__URL", "redis://environment")])).unwrap();
+    assert_eq!(config.redis.unwrap().url.expose(), "redis://environment");
+
+    write("api-token", "short");
+    let told = Config::load(&sources(text, &at)).unwrap_err().to_string();
+    assert!(told.contains("auth.tokens.api-token.token_file") && told.contains("credential api-token"), "{told}");
+}
+
+#[test]
 fn what_is_shown_can_be_loaded_again() {
     let text = "[queues.'odd.name']\n[job_types.t]\nqueue = 'odd.name'\n[job_types.t.handler]\nkind = 'mcp'\n\
                 server = 'platform'\nmode = 'steps'\nclassify = [{ match = '*Time\"out*', class = 'timeout' }]\n";

@@ -30,7 +30,7 @@ use crate::telemetry::metrics;
 
 use super::core::{Core, Setup};
 
-pub(super) use control::{list, mcp_servers_away, reset, show, trip};
+pub(super) use control::{list, mcp_servers_away, open, reset, show, trip};
 pub(super) use notes::run;
 pub(super) use outcome::conclude;
 

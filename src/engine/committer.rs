@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 use crate::job::{Failure, Job, NewJob, Seq, State};
 use crate::ledger::{Accepted, Batch, BatchAnswer, LedgerError, Settled, Verdict};
 use crate::mutant::mutant;
+use crate::service::turn;
 use crate::telemetry::metrics;
 
 use super::Refusal;
@@ -88,8 +89,9 @@ pub(super) async fn run(core: Arc<Core>, tickets: Tickets, stop: CancellationTok
         mutant!(answer_before_commit => { answer_early(&mut work); });
         mutant!(push_before_commit => { push_early(&core, &work.accepts).await; });
         let accepts = std::mem::take(&mut work.accepts);
-        let (answers, unsettled) = resolve(&core, accepts, std::mem::take(&mut work.outcomes)).await;
-        pusher::answer_after_push(&core, Replies { callers: std::mem::take(&mut work.callers), answers }).await;
+        let (answers, unsettled) = turn(resolve(&core, accepts, std::mem::take(&mut work.outcomes))).await;
+        let replies = Replies { callers: std::mem::take(&mut work.callers), answers };
+        turn(pusher::answer_after_push(&core, replies)).await;
         failures = if unsettled.is_empty() { 0 } else { failures + 1 };
         work.bytes = unsettled.iter().map(Outcome::result_bytes).sum();
         work.outcomes = unsettled;

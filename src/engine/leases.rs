@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 use crate::broker::{LeaseRef, Release, Settle};
 use crate::job::{QueueName, Seq};
 use crate::mutant::mutant;
-use crate::service::periodic;
+use crate::service::{periodic, turn};
 use crate::telemetry::metrics;
 
 use super::core::Core;
@@ -58,7 +58,7 @@ pub(super) async fn renew(core: Arc<Core>, stop: CancellationToken) {
         tokio::select! {
             biased;
             () = stop.cancelled() => return,
-            () = renew_once(&core) => {}
+            () = turn(renew_once(&core)) => {}
         }
         // Where a lease can be relied on for less than a period, it is looked at again at its end.
         let next = Instant::now() + period.mul_f64(core.chance.between(0.8, 1.2));
@@ -135,7 +135,7 @@ fn lost(run: &Run, why: &str) {
 /// answer to a claim was lost, or a run ended while the broker was away.
 pub(super) async fn give_back_unknown(core: Arc<Core>, stop: CancellationToken) {
     let period = Duration::from_millis(core.params.renew_ms);
-    periodic(period, &core.chance, &core.leases.unknown, &stop, || give_back_once(&core)).await;
+    periodic(period, &core.chance, &core.leases.unknown, &stop, || turn(give_back_once(&core))).await;
 }
 
 async fn give_back_once(core: &Core) {
@@ -184,7 +184,7 @@ async fn give_back(core: &Core, queue: &QueueName, mut unknown: Vec<LeaseRef>) {
 pub(super) async fn reap(core: Arc<Core>, stop: CancellationToken) {
     let never = Notify::new();
     let period = if mutant!(reaper_without_grace) { Duration::from_millis(10) } else { REAP_PERIOD };
-    periodic(period, &core.chance, &never, &stop, || reap_once(&core)).await;
+    periodic(period, &core.chance, &never, &stop, || turn(reap_once(&core))).await;
 }
 
 async fn reap_once(core: &Core) {

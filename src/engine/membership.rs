@@ -20,7 +20,7 @@ use crate::clock::Timestamp;
 use crate::job::{Counters, Fence, JobId, NodeId, QueueName, Seq};
 use crate::ledger::{Heard, Node};
 use crate::mutant::mutant;
-use crate::service::{lock, periodic};
+use crate::service::{lock, periodic, turn};
 
 use super::core::Core;
 use super::report::{self, Report};
@@ -132,7 +132,7 @@ impl Membership {
 pub(super) async fn run(core: Arc<Core>, stop: CancellationToken) {
     let core = &core;
     periodic(core.heartbeat_period(), &core.chance, &core.membership.due, &stop, || async move {
-        if let Err(error) = heartbeat(core).await {
+        if let Err(error) = turn(heartbeat(core)).await {
             core.session.ledger_failed(&error);
         }
     })

@@ -40,6 +40,7 @@ mod settler;
 mod shedding;
 mod stuck;
 mod submit;
+mod summary;
 mod sweep;
 mod upkeep;
 mod views;
@@ -84,6 +85,7 @@ pub use scaling::{Figure, PoolOnNode, PoolView, ProposalView, Scale};
 pub use shedding::{NodeShedding, QueueShedding, RuleShedding, SetByHand, SheddingFloor, SheddingView};
 pub use stuck::StuckRules;
 pub use submit::Submit;
+pub use summary::Summary;
 pub use views::{
     BreakerView, Drained, Fate, JobPage, JobView, QueueView, Readiness, ReviewPage, StuckJob, StuckKind, StuckQueue,
     StuckView, Submitted, TypeView,
@@ -286,12 +288,10 @@ impl Engine {
     /// Leaves in order: no new claims, running jobs may finish for `soft`, what remains is stopped and
     /// given back without spending an attempt. The caller then shuts the supervisor down.
     pub async fn drain(&self, soft: Duration) {
-        self.supervisor.enter(Phase::Draining);
         let waiting = self.core.running.count();
         tracing::info!(running = waiting, "Draining: {waiting} jobs may finish");
-        let soft = soft.saturating_sub(STOP_PATIENCE);
-        if tokio::time::timeout(soft, self.core.running.none()).await.is_err() {
-            let count = self.core.running.count();
+        let count = self.let_finish(soft.saturating_sub(STOP_PATIENCE)).await;
+        if count > 0 {
             tracing::warn!(running = count, "{count} jobs did not finish in time and are given back");
         }
         self.supervisor.enter(Phase::Stopping);
@@ -305,6 +305,28 @@ impl Engine {
             Ok(Err(error)) => tracing::warn!("This node could not sign off: {error}"),
             Err(_elapsed) => tracing::warn!("This node could not sign off: the ledger does not answer"),
         }
+    }
+
+    /// Takes no more jobs, until the process ends; jobs that run here may finish. Answers how many still do after
+    /// `patience`.
+    pub async fn retire(&self, patience: Duration, by: &str, reason: &str) -> usize {
+        if *self.core.phase.borrow() < Phase::Draining {
+            tracing::warn!(by, reason, "This node takes no more jobs, by order of {by}");
+        }
+        self.let_finish(patience).await
+    }
+
+    async fn let_finish(&self, patience: Duration) -> usize {
+        self.supervisor.enter(Phase::Draining);
+        // Whoever waited in vain counts what is left.
+        tokio::time::timeout(patience, self.core.running.none()).await.ok();
+        self.core.running.count()
+    }
+
+    /// This node's name for people.
+    #[must_use]
+    pub fn node(&self) -> &str {
+        &self.core.params.node_name
     }
 
     /// The catalogue in force.
@@ -565,6 +587,19 @@ impl Engine {
             Ok(Err(error)) => tracing::warn!("The last seconds of the business measures are lost: {error}"),
             Err(_elapsed) => tracing::warn!("The last seconds of the business measures are lost: no answer in time"),
         }
+    }
+
+    /// What this node does, for one line of text.
+    #[must_use]
+    pub fn summary(&self) -> Summary {
+        summary::summary(&self.core)
+    }
+
+    /// The services of this node that do not move, though they have something to do: only a restart helps. Stores that
+    /// are away are no reason.
+    #[must_use]
+    pub fn stuck_services(&self) -> Vec<String> {
+        self.supervisor.stuck()
     }
 
     /// How ready this node is.

@@ -13,6 +13,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::job::{PoolName, QueueName};
+use crate::service::turn;
 use crate::telemetry::metrics;
 
 use super::core::Core;
@@ -85,12 +86,12 @@ pub(super) async fn run(core: Arc<Core>, name: PoolName, stop: CancellationToken
             }
             () = tokio::time::sleep_until(pool.look_at) => {
                 if may_claim {
-                    pool.look().await;
+                    turn(pool.look()).await;
                 } else {
                     pool.rest();
                 }
                 pool.crew.resize();
-                pool.crew.care().await;
+                turn(pool.crew.care()).await;
                 pool.crew.publish();
             }
         }

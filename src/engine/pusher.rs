@@ -13,6 +13,7 @@ use crate::broker::Push;
 use crate::job::{Counters, Job, QueueName, Seq};
 use crate::ledger::LiveEntry;
 use crate::mutant::mutant;
+use crate::service::turn;
 
 use super::committer::Replies;
 use super::core::Core;
@@ -123,7 +124,7 @@ pub(super) async fn run(core: Arc<Core>, orders: Orders, stop: CancellationToken
             }
         }
         for (queue, entries) in queues {
-            push(&core, &queue, &entries).await;
+            turn(push(&core, &queue, &entries)).await;
         }
         replies.into_iter().for_each(Replies::send);
     }

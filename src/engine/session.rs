@@ -20,7 +20,7 @@ use crate::broker::{BrokerError, BrokerIdentity};
 use crate::job::Seq;
 use crate::ledger::LedgerError;
 use crate::mutant::mutant;
-use crate::service::{lock, watch};
+use crate::service::{lock, turn, watch};
 use crate::telemetry::metrics;
 
 use super::core::Core;
@@ -224,7 +224,7 @@ pub(super) async fn run(core: Arc<Core>, stop: CancellationToken) {
         let looked = tokio::select! {
             biased;
             () = stop.cancelled() => return,
-            looked = look(&core) => looked,
+            looked = turn(look(&core)) => looked,
         };
         let pause = match looked {
             Ok(()) => LOOK_PERIOD,

@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::broker::{Release, Settle};
 use crate::job::QueueName;
+use crate::service::turn;
 
 use super::core::Core;
 use super::running::Run;
@@ -43,7 +44,7 @@ pub(super) async fn run(core: Arc<Core>, endings: Endings, stop: CancellationTok
         if count == 0 {
             return;
         }
-        end(&core, std::mem::take(&mut batch)).await;
+        turn(end(&core, std::mem::take(&mut batch))).await;
     }
 }
 

@@ -12,6 +12,7 @@ mod breakers;
 mod guard;
 mod jobs;
 mod measures;
+mod node;
 mod params;
 mod pools;
 mod probes;
@@ -131,6 +132,7 @@ pub fn router(state: ApiState) -> Router {
         .route("/v1/workers/{name}", get(workers::show))
         .route("/v1/workers/{name}/drain", post(workers::drain))
         .route("/v1/workers/{name}/replace", post(workers::replace))
+        .route("/v1/node/drain", post(node::drain))
         .route("/v1/breakers", get(breakers::list))
         .route("/v1/breakers/{name}", get(breakers::show))
         .route("/v1/breakers/{name}/trip", post(breakers::trip))

@@ -24,11 +24,17 @@ const METRICS_TYPE: HeaderValue = HeaderValue::from_static("text/plain; version=
 #[derive(Serialize)]
 struct Alive {
     status: &'static str,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    services: Vec<String>,
 }
 
-/// `GET /livez`: the loop that answers this turns.
-pub(super) async fn livez() -> Response {
-    answer::ok(&Alive { status: "alive" })
+/// `GET /livez`: the loop that answers this turns, and so do all services, whatever the stores do.
+pub(super) async fn livez(State(api): State<Api>) -> Response {
+    let services = api.engine.stuck_services();
+    if services.is_empty() {
+        return answer::ok(&Alive { status: "alive", services });
+    }
+    answer::json(StatusCode::SERVICE_UNAVAILABLE, &Alive { status: "stuck", services })
 }
 
 #[derive(Serialize)]

@@ -39,10 +39,22 @@ struct Words {
 /// The same, with patience.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct DrainWords {
-    by: Option<String>,
-    reason: Option<String>,
+pub(super) struct DrainWords {
+    pub(super) by: Option<String>,
+    pub(super) reason: Option<String>,
     wait_s: Option<u64>,
+}
+
+impl DrainWords {
+    /// How long to wait.
+    pub(super) fn patience(&self) -> Result<Duration, Problem> {
+        let wait_s = self.wait_s.unwrap_or(DRAIN_DEFAULT_S);
+        if wait_s > DRAIN_MAX_S {
+            let detail = format!("is {wait_s}; at most {DRAIN_MAX_S} s can be waited for");
+            return Err(Problem::bad_field("wait_s", &detail));
+        }
+        Ok(Duration::from_secs(wait_s))
+    }
 }
 
 /// Only who.
@@ -157,14 +169,11 @@ pub(super) async fn drain(
 ) -> Answer {
     let queue = queue_name(&api, &name)?;
     let words: DrainWords = body::order(&api.budget, request).await?;
-    let wait_s = words.wait_s.unwrap_or(DRAIN_DEFAULT_S);
-    if wait_s > DRAIN_MAX_S {
-        return Err(Problem::bad_field("wait_s", &format!("is {wait_s}; at most {DRAIN_MAX_S} s can be waited for")));
-    }
+    let patience = words.patience()?;
     let by = by(words.by, caller)?;
     let reason = reason(words.reason)?;
     let (engine, drying) = (api.engine.clone(), queue.clone());
-    let drain = async move { engine.drain_queue(&drying, &by, &reason, Duration::from_secs(wait_s)).await };
+    let drain = async move { engine.drain_queue(&drying, &by, &reason, patience).await };
     let drained = tokio::select! {
         drained = api.whole(drain) => drained??,
         // The pause stands or is about to; another node can go on waiting.

@@ -5,13 +5,15 @@
 //! takes the whole process down with its name, because a daemon that limps without its reaper or its
 //! committer is worse than one that its service manager restarts.
 
+pub mod notify;
+mod progress;
 pub mod pulse;
 pub mod watch;
 
 use std::collections::VecDeque;
 use std::future::Future;
 use std::panic::AssertUnwindSafe;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use futures_util::FutureExt;
@@ -20,6 +22,9 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::chance::Chance;
+use crate::mutant::mutant;
+
+pub use progress::turn;
 
 /// Restarts within [`RESTART_WINDOW`] that a service is allowed.
 const RESTARTS_MAX: usize = 5;
@@ -50,6 +55,8 @@ pub struct Supervisor {
     stop: CancellationToken,
     phase: watch::Sender<Phase>,
     failure: watch::Sender<Option<String>>,
+    progress: Arc<progress::Progress>,
+    stuck: watch::Sender<Vec<String>>,
 }
 
 impl Default for Supervisor {
@@ -67,6 +74,8 @@ impl Supervisor {
             stop: CancellationToken::new(),
             phase: watch::Sender::new(Phase::Starting),
             failure: watch::Sender::new(None),
+            progress: Arc::default(),
+            stuck: watch::Sender::new(Vec::new()),
         }
     }
 
@@ -101,10 +110,11 @@ impl Supervisor {
         R: Future<Output = ()> + Send + 'static,
     {
         let (name, stop, failure) = (name.into(), self.stop.clone(), self.failure.clone());
+        let stride = self.progress.enter(&name);
         let task = async move {
             let mut deaths = VecDeque::new();
             loop {
-                let ended = AssertUnwindSafe(run()).catch_unwind().await;
+                let ended = stride.count(AssertUnwindSafe(run()).catch_unwind()).await;
                 if stop.is_cancelled() {
                     return;
                 }
@@ -125,6 +135,26 @@ impl Supervisor {
         lock(&self.tasks).spawn(task);
     }
 
+    /// Looks every `period` whether the services move, as one more of them. One that made no step in `looks` looks,
+    /// though it was in the midst of something, counts as stuck until it does.
+    pub fn watch_progress(&self, period: Duration, looks: u32) {
+        let (progress, stop, stuck) = (self.progress.clone(), self.stop.clone(), self.stuck.clone());
+        self.start("progress", move || {
+            let (progress, stop, stuck) = (progress.clone(), stop.clone(), stuck.clone());
+            async move {
+                while tokio::time::timeout(period, stop.cancelled()).await.is_err() {
+                    note_stuck(&stuck, progress.look(looks));
+                }
+            }
+        });
+    }
+
+    /// The services that do not move, though they have something to do: only a restart helps.
+    #[must_use]
+    pub fn stuck(&self) -> Vec<String> {
+        self.stuck.borrow().clone()
+    }
+
     /// Waits until a service has failed for good; answers its name and how.
     pub async fn failed(&self) -> String {
         let mut failure = self.failure.subscribe();
@@ -140,6 +170,21 @@ impl Supervisor {
         self.enter(Phase::Stopped);
         in_time
     }
+}
+
+/// Publishes who is stuck, and logs who is news among them.
+fn note_stuck(stuck: &watch::Sender<Vec<String>>, found: Vec<String>) {
+    if mutant!(nobody_is_stuck) {
+        return;
+    }
+    let before = stuck.borrow().clone();
+    for name in found.iter().filter(|name| !before.contains(name)) {
+        tracing::error!(service.name = %name, "Service {name} is stuck: it makes no step, though it has something to do");
+    }
+    for name in before.iter().filter(|name| !found.contains(name)) {
+        tracing::warn!(service.name = %name, "Service {name} moves again");
+    }
+    stuck.send_replace(found);
 }
 
 /// Locks a mutex whose data stays sound even if a holder panicked.

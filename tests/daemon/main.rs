@@ -49,6 +49,7 @@ mod health;
 mod idempotency;
 mod kinds;
 mod life;
+mod manager;
 mod mcp;
 mod measures;
 mod operating;

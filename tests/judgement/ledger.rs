@@ -16,6 +16,8 @@ use ganger::operations::{
     RemediationLimits, RemediationState,
 };
 
+use ganger::service::watch;
+
 use crate::support::model_ledger::ModelLedger;
 
 /// A ledger that can be taken away.
@@ -24,11 +26,12 @@ pub struct CutLedger {
     pub model: ModelLedger,
     away: Arc<AtomicBool>,
     mute: Arc<AtomicBool>,
+    hung: watch::Sender<Option<&'static str>>,
 }
 
 impl CutLedger {
     pub fn new(model: ModelLedger) -> Self {
-        Self { model, away: Arc::default(), mute: Arc::default() }
+        Self { model, away: Arc::default(), mute: Arc::default(), hung: watch::Sender::new(None) }
     }
 
     /// Cuts or mends the wire.
@@ -39,6 +42,11 @@ impl CutLedger {
     /// Lets calls through and loses their answers, or no longer.
     pub fn mute(&self, mute: bool) {
         self.mute.store(mute, Ordering::SeqCst);
+    }
+
+    /// Lets calls of one name hang, which no adapter may do, until another is named.
+    pub fn hang(&self, call: Option<&'static str>) {
+        self.hung.send_replace(call);
     }
 
     /// The answer of a call, if it finds its way back.
@@ -65,6 +73,7 @@ macro_rules! pass {
         #[async_trait]
         impl $trait for CutLedger {
             $(async fn $name(&self, $($arg: $type),*) -> Result<$out> {
+                self.hung.subscribe().wait_for(|hung| *hung != Some(stringify!($name))).await;
                 let answer = self.reach()?.$name($($arg),*).await;
                 self.heard(answer)
             })+

@@ -16,6 +16,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod broker;
 mod handlers;
 mod hangs;
 mod ledger;
@@ -24,4 +25,5 @@ mod measures;
 mod scaling;
 mod sickness;
 mod site;
+mod wedges;
 mod why;

@@ -22,6 +22,7 @@ use ganger::telemetry::metrics;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
+use crate::broker::WiredBroker;
 use crate::ledger::CutLedger;
 use crate::support::model_ledger::ModelLedger;
 use crate::support::wait::patience;
@@ -69,6 +70,7 @@ impl Parts {
 pub struct Site {
     pub engine: Engine,
     pub ledger: CutLedger,
+    pub broker: WiredBroker,
     name: &'static str,
     patience: Duration,
     supervisor: Arc<Supervisor>,
@@ -81,7 +83,7 @@ impl Site {
     pub async fn start(parts: Parts, handler: SharedHandler) -> Self {
         let clock: Arc<dyn Clock> = Arc::new(Clockwork::new());
         let ledger = CutLedger::new(ModelLedger::new("11111111-2222-4333-8444-555555555555", clock.clone()));
-        let broker = Arc::new(MemoryBroker::new(clock.clone()));
+        let broker = WiredBroker::new(MemoryBroker::new(clock.clone()));
         let supervisor = Arc::new(Supervisor::new());
         exposition();
         let pulse = parts.is_real.then(|| Pulse::start(tokio::runtime::Handle::current()).expect("a thread"));
@@ -90,11 +92,13 @@ impl Site {
         let setup = Setup { health, measures, ..Setup::new(catalog(&parts), handlers) };
         let chance = Arc::new(Chance::seeded(1));
         let host = parts.host.clone();
-        let surroundings = Surroundings { ledger: Arc::new(ledger.clone()), broker, host, clock, chance };
+        let (to_ledger, to_broker) = (Arc::new(ledger.clone()), Arc::new(broker.clone()));
+        let surroundings = Surroundings { ledger: to_ledger, broker: to_broker, host, clock, chance };
         let engine = Engine::start(params(&parts), setup, surroundings, supervisor.clone());
         engine.broker_open(Duration::from_secs(5)).await.expect("the broker opens");
         supervisor.enter(Phase::Running);
-        let site = Self { engine, ledger, name: parts.name, patience: parts.patience, supervisor, _pulse: pulse };
+        let site =
+            Self { engine, ledger, broker, name: parts.name, patience: parts.patience, supervisor, _pulse: pulse };
         site.until("all workers are there", |site| site.engine.workers().len() == parts.workers).await;
         site
     }
@@ -122,6 +126,11 @@ impl Site {
             assert!(Instant::now() < end, "never: {what}\n{:#?}", self.engine.workers());
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
+    }
+
+    /// Has services watched that stand still for so many seconds.
+    pub fn watch(&self, looks: u32) {
+        self.supervisor.watch_progress(Duration::from_secs(1), looks);
     }
 
     /// Names and times of hiring of those who are to stay.

@@ -28,9 +28,14 @@ pub(in crate::engine) async fn list(core: &Core) -> Vec<BreakerView> {
 
 /// The MCP servers whose breakers are open or wait for a probe.
 pub(in crate::engine) fn mcp_servers_away(core: &Core) -> Vec<String> {
+    open(core).iter().filter_map(|name| Some(name.strip_prefix("mcp:")?.to_owned())).collect()
+}
+
+/// The breakers that are open or wait for a probe.
+pub(in crate::engine) fn open(core: &Core) -> Vec<String> {
     let table = core.breakers.table.load();
-    let away = table.by_name.iter().filter(|(_, entry)| entry.lock().breaker.record().state.holds());
-    away.filter_map(|(name, _)| Some(name.strip_prefix("mcp:")?.to_owned())).collect()
+    let open = table.by_name.iter().filter(|(_, entry)| entry.lock().breaker.record().state.holds());
+    open.map(|(name, _)| name.clone()).collect()
 }
 
 /// One breaker.
