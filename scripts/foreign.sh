@@ -3,7 +3,7 @@
 #
 #   scripts/foreign.sh         does nothing where everything is there
 #
-# Debian's Chromium, Node.js, npm and Python come from apt-get where they are missing and it may. The MCP servers go to
+# Debian's Chromium, Node.js, npm, Python, Prometheus and Alertmanager come from apt-get where they are missing and it may. The MCP servers go to
 # target/foreign (or GANGER_FOREIGN) in the versions that tests/foreign names, and no install script of theirs runs.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -19,6 +19,8 @@ need() { # PACKAGE COMMAND...: the package, unless the command succeeds
 need chromium test -x "${GANGER_TEST_CHROMIUM:-/usr/bin/chromium}"
 need nodejs node --version
 need npm npm --version
+need prometheus promtool --version
+need prometheus-alertmanager amtool --version
 need python3-venv /usr/bin/python3 -c 'import ensurepip'
 
 if [ ${#packages[@]} -gt 0 ]; then
@@ -26,7 +28,7 @@ if [ ${#packages[@]} -gt 0 ]; then
   [ "$(id -u)" = 0 ] || sudo=(sudo -n)
   echo "installing ${packages[*]}" >&2
   if ! { "${sudo[@]}" apt-get update -qq &&
-    "${sudo[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${packages[@]}"; }; then
+    "${sudo[@]}" env DEBIAN_FRONTEND=noninteractive RUNLEVEL=1 apt-get install -y -qq --no-install-recommends "${packages[@]}"; }; then
     echo "The foreign tests need ${packages[*]}: install them, or run scripts/test.sh without --all." >&2
     exit 1
   fi

@@ -16,8 +16,10 @@ mod browser;
 mod config;
 mod interruptions;
 mod mcp;
+mod remediation;
 mod servers;
 mod tools;
+mod watchers;
 
 use serde_json::{Value, json};
 use support::daemon::Daemon;
