@@ -47,7 +47,6 @@ use super::measures::Measures;
 use super::membership::Membership;
 use super::payloads::Payloads;
 use super::pusher::PushOrder;
-use super::remedy::Remedy;
 use super::retention::Growth;
 use super::roster::Roster;
 use super::running::Running;
@@ -184,7 +183,6 @@ pub(super) struct Core {
     pub(super) breakers: Breakers,
     pub(super) budgets: Budgets,
     pub(super) measures: Measures,
-    pub(super) remedy: Remedy,
     pub(super) membership: Membership,
     pub(super) leases: Leases,
     pub(super) sweep: Sweep,

@@ -152,7 +152,6 @@ impl Engine {
             breakers: breakers::Breakers::new(broker.clone(), &setup),
             budgets: budgets::Budgets::default(),
             measures: measures::Measures::default(),
-            remedy: remedy::Remedy::default(),
             membership: membership::Membership::new(params.node.clone(), clock.now()),
             leases: leases::Leases::default(),
             sweep: sweep::Sweep::default(),

@@ -385,6 +385,8 @@ pub struct Connected {
     pub idle: usize,
     /// The most there may be.
     pub most: usize,
+    /// Calls that wait for one.
+    pub waiting: usize,
 }
 
 /// One running daemon, as the others see it.

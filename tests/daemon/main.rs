@@ -53,6 +53,7 @@ mod platform;
 mod pools;
 mod recovery;
 mod reload;
+mod remediation;
 mod retries;
 mod reviews;
 mod shedding;

@@ -6,6 +6,7 @@
 //! connections of that time go with it, rather than each costing a call its deadline.
 
 use std::ops::{Deref, DerefMut};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -14,6 +15,7 @@ use sqlx::postgres::{PgConnectOptions, PgConnection};
 use sqlx::{ConnectOptions as _, Connection as _};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use super::super::Connected;
 use crate::service::lock;
 
 /// How long leaving in order may take; the server notices a closed socket too.
@@ -34,7 +36,12 @@ pub(super) struct Connections {
 struct Set {
     free: Arc<Semaphore>,
     idle: Mutex<Vec<PgConnection>>,
+    /// Calls that wait for one.
+    waiting: AtomicUsize,
 }
+
+/// A call that waits for a connection, until this is dropped.
+struct Waiting<'a>(&'a AtomicUsize);
 
 /// A connection while a call has it.
 #[derive(Debug)]
@@ -54,7 +61,16 @@ struct Call {
 
 impl Set {
     fn of(most: usize, idle: Vec<PgConnection>) -> Self {
-        Self { free: Arc::new(Semaphore::new(most)), idle: Mutex::new(idle) }
+        Self { free: Arc::new(Semaphore::new(most)), idle: Mutex::new(idle), waiting: AtomicUsize::new(0) }
+    }
+
+    /// Waits for a place; `None` once these connections are left.
+    async fn place(&self) -> Option<OwnedSemaphorePermit> {
+        if let Ok(permit) = self.free.clone().try_acquire_owned() {
+            return Some(permit);
+        }
+        let _waiting = Waiting::of(&self.waiting);
+        self.free.clone().acquire_owned().await.ok()
     }
 
     /// Takes leave of the server with those that nobody has; calls that come later fail, calls under way end.
@@ -79,11 +95,11 @@ impl Connections {
     pub(super) async fn take(&self) -> sqlx::Result<Taken> {
         let (home, permit) = loop {
             let home = self.present.load_full();
-            match home.free.clone().acquire_owned().await {
-                Ok(permit) => break (home, permit),
+            match home.place().await {
+                Some(permit) => break (home, permit),
                 // Whoever waited for one of those that were left waits for one of the new.
-                Err(_closed) if !Arc::ptr_eq(&home, &self.present.load()) => {}
-                Err(_closed) => return Err(sqlx::Error::PoolClosed),
+                None if !Arc::ptr_eq(&home, &self.present.load()) => {}
+                None => return Err(sqlx::Error::PoolClosed),
             }
         };
         let idle = lock(&home.idle).pop();
@@ -128,16 +144,33 @@ impl Connections {
         Ok(connection)
     }
 
-    /// How many connections calls have, how many are idle, and the most there may be.
-    pub(super) fn figures(&self) -> (usize, usize, usize) {
+    /// How they are used.
+    pub(super) fn figures(&self) -> Connected {
         let present = self.present.load();
-        let idle = lock(&present.idle).len();
-        (self.most - present.free.available_permits().min(self.most), idle, self.most)
+        Connected {
+            busy: self.most - present.free.available_permits().min(self.most),
+            idle: lock(&present.idle).len(),
+            most: self.most,
+            waiting: present.waiting.load(Ordering::Relaxed),
+        }
     }
 
     /// Takes leave of the server; calls that come later fail.
     pub(super) async fn close(&self) {
         self.present.load().close().await;
+    }
+}
+
+impl<'a> Waiting<'a> {
+    fn of(count: &'a AtomicUsize) -> Self {
+        count.fetch_add(1, Ordering::Relaxed);
+        Self(count)
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

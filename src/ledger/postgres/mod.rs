@@ -496,8 +496,7 @@ impl Ledger for PostgresLedger {
     }
 
     fn connections(&self) -> Option<Connected> {
-        let (busy, idle, most) = self.connections.figures();
-        Some(Connected { busy, idle, most })
+        Some(self.connections.figures())
     }
 
     async fn close(&self) {

@@ -275,9 +275,9 @@ pub fn remediated(action: &str, result: &'static str) {
     counter!("ganger_remediations_total", "action" => action.to_owned(), "result" => result).increment(1);
 }
 
-/// Counts an alert that found no place among those that wait.
-pub fn remediation_overflowed() {
-    counter!("ganger_remediation_overflows_total").increment(1);
+/// Counts alerts that found no place among those that wait.
+pub fn remediation_overflowed(count: u64) {
+    counter!("ganger_remediation_overflows_total").increment(count);
 }
 
 /// Shows whether alerts are acted on at all.
