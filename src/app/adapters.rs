@@ -145,10 +145,10 @@ pub(super) fn setup(config: &Config, servers: &Servers) -> Result<(Setup, Planne
     let stuck = StuckRules { run_multiple: config.stuck.run_multiple, stalled_ms: ms(config.stuck.stalled_ms) };
     let (shedding, health) = (config.shedding.clone(), config.health.clone());
     let (breakers, retry_budget, scaling) = (config.breakers.clone(), config.retry_budget, config.scaling);
-    let measures = config.measures.clone();
+    let (measures, incidents) = (config.measures.clone(), config.incidents.clone());
     let plain = Setup::new(config.catalog.clone(), handlers);
     let reach = servers.reach();
-    let setup = Setup { stuck, shedding, health, breakers, retry_budget, scaling, measures, reach, ..plain };
+    let setup = Setup { stuck, shedding, health, breakers, retry_budget, scaling, measures, incidents, reach, ..plain };
     Ok((setup, planned))
 }
 

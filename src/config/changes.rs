@@ -5,7 +5,7 @@ use config::{Value, ValueKind};
 use super::Config;
 
 /// The tables that a running daemon takes over; `app` hands them on. Everything else waits for the next start.
-const RELOADED: [&str; 14] = [
+const RELOADED: [&str; 15] = [
     "inherit_defaults",
     "defaults",
     "queues",
@@ -16,6 +16,7 @@ const RELOADED: [&str; 14] = [
     "handlers",
     "shedding",
     "health",
+    "incidents",
     "measures",
     "stuck",
     "breakers",

@@ -8,6 +8,7 @@ mod catalog;
 mod changes;
 mod clash;
 mod health;
+mod incidents;
 mod layers;
 mod mcp;
 mod measures;
@@ -84,6 +85,8 @@ pub struct Config {
     pub stuck: StuckConfig,
     /// Which business measures count, and for how long.
     pub measures: crate::policy::measures::Rules,
+    /// How alerts become incidents, and how long these are kept.
+    pub incidents: crate::policy::incidents::Rules,
     /// How long finished jobs stay.
     pub retention: RetentionConfig,
     /// Patience at start.

@@ -31,16 +31,18 @@ use crate::policy::breaker;
 use crate::policy::budget::BudgetRules;
 use crate::policy::catalog::Catalog;
 use crate::policy::health::HealthRules;
-use crate::policy::{measures, scaling, shedding};
+use crate::policy::{incidents, measures, scaling, shedding};
 use crate::service::{Phase, watch};
 use crate::telemetry::metrics::ErrorClasses;
 
 use super::Limits;
+use super::alerts::Alerts;
 use super::breakers::Breakers;
 use super::budgets::Budgets;
 use super::committer::Ticket;
 use super::figures::Figures;
 use super::health::Health;
+use super::incidents::Refused;
 use super::leases::Leases;
 use super::measures::Measures;
 use super::membership::Membership;
@@ -56,6 +58,7 @@ use super::settler::Ending;
 use super::shedding::Shedding;
 use super::stuck::{Stillness, StuckRules};
 use super::sweep::Sweep;
+use super::timeline::Timeline;
 use super::waiters::Waiters;
 
 /// What the engine needs to know beside the catalogue. Durations are in milliseconds.
@@ -109,6 +112,8 @@ pub struct Setup {
     pub scaling: scaling::Rules,
     /// Which business measures count, and for how long.
     pub measures: measures::Rules,
+    /// How alerts become incidents, and how long these are kept.
+    pub incidents: incidents::Rules,
     /// Which servers do not answer their handlers.
     pub reach: Reach,
 }
@@ -122,7 +127,7 @@ impl Setup {
         let (breakers, retry_budget) = Default::default();
         let error_classes = ErrorClasses::of(&catalog);
         let (catalog, scaling, measures) = (Arc::new(catalog), scaling::Rules::default(), measures::Rules::default());
-        let reach = Reach::default();
+        let (reach, incidents) = (Reach::default(), incidents::Rules::default());
         Self {
             catalog,
             handlers,
@@ -134,6 +139,7 @@ impl Setup {
             retry_budget,
             scaling,
             measures,
+            incidents,
             reach,
         }
     }
@@ -178,6 +184,9 @@ pub(super) struct Core {
     pub(super) membership: Membership,
     pub(super) leases: Leases,
     pub(super) sweep: Sweep,
+    pub(super) timeline: Arc<Timeline>,
+    pub(super) alerts: Alerts,
+    pub(super) refused: Refused,
     pub(super) phase: watch::Receiver<Phase>,
 }
 
