@@ -44,6 +44,7 @@ mod full_disk;
 mod handlers;
 mod health;
 mod idempotency;
+mod incidents;
 mod life;
 mod mcp;
 mod measures;

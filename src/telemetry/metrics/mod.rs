@@ -6,6 +6,7 @@
 
 mod catalog;
 mod classes;
+mod incidents;
 mod measures;
 
 use metrics::{Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
@@ -20,6 +21,7 @@ use crate::policy::shedding::Rule;
 
 pub use catalog::{CATALOG, Kind, Metric};
 pub use classes::ErrorClasses;
+pub use incidents::{alerts_received, incident_times, incidents, integrity_violated, timeline_dropped, timeline_noted};
 pub use measures::{measured, observations_refused, observed, policy_evaluated};
 
 /// Bucket edges of waits and runs in seconds: fine where a queue is quick, and exactly at the SLAs.
@@ -114,6 +116,7 @@ pub fn start_at_zero(catalog: &Catalog) {
         counter!("ganger_config_reloads_total", "outcome" => outcome).absolute(0);
     }
     measures::start_at_zero();
+    incidents::start_at_zero();
     for verdict in Verdict::ALL {
         counter!("ganger_review_decisions_total", "decision" => verdict.name()).absolute(0);
     }
