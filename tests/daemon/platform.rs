@@ -153,7 +153,8 @@ async fn what_people_decide_refits_the_weights() {
         .await;
     let mut platform = platform();
     platform.arg("--data-dir").arg(&elements).args(["--server", &daemon.url]);
-    let client = ().serve(TokioChildProcess::new(platform).unwrap()).await.unwrap();
+    let transport = TokioChildProcess::new(platform).unwrap();
+    let client = ().serve_with_lifecycle(transport, ClientLifecycleMode::Initialize).await.unwrap();
     let page = |html: &str| json!({ "url": "http://site.test/book", "html": html });
     let refit = async || call(&client, "refit_healing", json!({})).await.structured_content.unwrap();
     let located = call(&client, "generate_locators", json!({ "page": page(BEFORE) })).await;

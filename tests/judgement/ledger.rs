@@ -69,7 +69,7 @@ impl CutLedger {
 
 /// Passes calls on while the wire is whole.
 macro_rules! pass {
-    ($trait:ident; $($name:ident($($arg:ident: $type:ty),*) -> $out:ty;)+ $($last:item)?) => {
+    ($trait:ident { $($own:item)* } $($name:ident($($arg:ident: $type:ty),*) -> $out:ty;)+) => {
         #[async_trait]
         impl $trait for CutLedger {
             $(async fn $name(&self, $($arg: $type),*) -> Result<$out> {
@@ -78,13 +78,13 @@ macro_rules! pass {
                 self.heard(answer)
             })+
 
-            $($last)?
+            $($own)*
         }
     };
 }
 
 pass! {
-    Logbook;
+    Logbook {}
     note_events(events: &[NewEvent]) -> ();
     events(from: Timestamp, until: Timestamp, limit: u32) -> Vec<Event>;
     note_alerts(notes: &[AlertNote], now: Timestamp, quiet_ms: i64) -> Vec<Noted>;
@@ -106,7 +106,9 @@ pass! {
 }
 
 pass! {
-    Ledger;
+    Ledger {
+        async fn close(&self) {}
+    }
     commit(batch: &Batch) -> BatchAnswer;
     confirm(claims: &[Confirm]) -> Vec<Confirmed>;
     knows(jobs: &[NewJob]) -> Vec<bool>;
@@ -137,6 +139,4 @@ pass! {
     raise_epoch(epoch: i64, broker_identity: &str) -> Identity;
     sizes() -> Sizes;
     ping() -> ();
-
-    async fn close(&self) {}
 }
