@@ -75,13 +75,8 @@ fn part(path: &str) -> String {
 }
 
 /// Sideways uses that are part of the plan.
-const SIDEWAYS: &[(&str, &str)] = &[
-    ("job", "clock"),
-    ("operations", "clock"),
-    ("operations", "job"),
-    ("telemetry", "policy"),
-    ("app", "config"),
-];
+const SIDEWAYS: &[(&str, &str)] =
+    &[("job", "clock"), ("operations", "clock"), ("operations", "job"), ("telemetry", "policy"), ("app", "config")];
 
 /// The `crate::` paths that a text uses, two steps deep.
 fn uses(text: &str) -> Vec<String> {

@@ -146,7 +146,7 @@ pub(super) fn setup(config: &Config, servers: &Arc<Servers>) -> Result<(Setup, P
     let stuck = StuckRules { run_multiple: config.stuck.run_multiple, stalled_ms: ms(config.stuck.stalled_ms) };
     let (shedding, health) = (config.shedding.clone(), config.health.clone());
     let (breakers, retry_budget, scaling) = (config.breakers.clone(), config.retry_budget, config.scaling);
-    let measures = config.measures.clone();
+    let (measures, incidents) = (config.measures.clone(), config.incidents.clone());
     let plain = Setup::new(config.catalog.clone(), handlers);
     let (reach, remediation) = (servers.reach(), config.remediation.clone());
     let term_grace = Duration::from_millis(config.handlers.term_grace_ms);
@@ -159,6 +159,7 @@ pub(super) fn setup(config: &Config, servers: &Arc<Servers>) -> Result<(Setup, P
         retry_budget,
         scaling,
         measures,
+        incidents,
         remediation,
         reach,
         outside,

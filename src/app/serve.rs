@@ -183,7 +183,7 @@ async fn reload(options: &ServeOptions, started_with: &Config, engine: &Engine, 
                 format!("only a restart applies what else has changed: {}", waiting.join(", "))
             };
             tracing::info!(
-                "Reloaded queues, pools, scaling, job types, MCP servers, retry policies, breakers, shedding, health, stuck, measures and remediation; {rest}"
+                "Reloaded queues, pools, scaling, job types, MCP servers, retry policies, breakers, shedding, health, stuck, measures, incidents and remediation; {rest}"
             );
         }
         Err(failure) => tracing::error!("Kept the old settings: {failure}"),
@@ -222,6 +222,7 @@ async fn leave(
         tracing::warn!("Some MCP servers did not leave within {} ms; they are killed", CHILDREN_PATIENCE.as_millis());
     }
     engine.keep_measures().await;
+    engine.keep_timeline().await;
     if let Err(error) = api {
         tracing::error!("The API ended badly: {error}");
     }

@@ -63,6 +63,7 @@ pub(super) struct Call {
     body: Option<(&'static str, Bytes)>,
     patience: Duration,
     repeatable: bool,
+    accept: Option<&'static str>,
 }
 
 impl Call {
@@ -88,12 +89,18 @@ impl Call {
 
     fn new(method: Method, path: impl Into<String>, repeatable: bool) -> Self {
         let path = path.into();
-        Self { method, path, query: Vec::new(), body: None, patience: ANSWER_TIME, repeatable }
+        Self { method, path, query: Vec::new(), body: None, patience: ANSWER_TIME, repeatable, accept: None }
     }
 
     /// Adds a query parameter.
     pub(super) fn query(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
         self.query.push((name.into(), value.into()));
+        self
+    }
+
+    /// Asks for another kind of answer than JSON.
+    pub(super) fn accept(mut self, kind: &'static str) -> Self {
+        self.accept = Some(kind);
         self
     }
 
@@ -255,6 +262,9 @@ impl Client {
         let mut request = self.inner.http.request(call.method.clone(), url).timeout(call.patience);
         if let Some(token) = &self.inner.token {
             request = request.bearer_auth(token);
+        }
+        if let Some(kind) = call.accept {
+            request = request.header("accept", kind);
         }
         if let Some((content_type, body)) = &call.body {
             request = request.header("content-type", *content_type).body(body.clone());

@@ -14,6 +14,7 @@ mod config;
 mod demo;
 mod failure;
 mod health;
+mod incidents;
 mod jobs;
 mod measures;
 mod migrate;
@@ -79,6 +80,8 @@ enum Command {
     Breakers(breakers::Args),
     /// List, show, approve, reject, edit and replay what waits for a person.
     Reviews(reviews::Args),
+    /// List and show incidents, and write their reviews.
+    Incidents(incidents::Args),
     /// Show load shedding, and override its rules.
     Shedding(shedding::Args),
     /// List what was done about alerts, show and switch remediation, carry out an action by hand.
@@ -143,6 +146,7 @@ async fn run(command: Command) -> i32 {
         Command::Workers(args) => args.run().await,
         Command::Breakers(args) => args.run().await,
         Command::Reviews(args) => args.run().await,
+        Command::Incidents(args) => args.run().await,
         Command::Shedding(args) => args.run().await,
         Command::Remediation(args) => args.run().await,
         Command::Measures(args) => args.run().await,
@@ -195,6 +199,9 @@ mod tests {
             "reviews reject x --note no",
             "reviews edit x --proposal @p.json",
             "reviews replay x --payload {}",
+            "incidents list --firing --limit 5 -o json",
+            "incidents show 3",
+            "incidents review 3 --root-cause x --by me",
             "shedding show -o json",
             "shedding set auto",
             "shedding set 3 --by me",

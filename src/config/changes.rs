@@ -5,7 +5,7 @@ use config::{Value, ValueKind};
 use super::Config;
 
 /// The tables that a running daemon takes over; `app` hands them on. Everything else waits for the next start.
-const RELOADED: [&str; 15] = [
+const RELOADED: [&str; 16] = [
     "inherit_defaults",
     "defaults",
     "queues",
@@ -16,6 +16,7 @@ const RELOADED: [&str; 15] = [
     "handlers",
     "shedding",
     "health",
+    "incidents",
     "measures",
     "remediation",
     "stuck",

@@ -8,6 +8,7 @@ mod catalog;
 mod changes;
 mod clash;
 mod health;
+mod incidents;
 mod layers;
 mod mcp;
 mod measures;
@@ -87,6 +88,8 @@ pub struct Config {
     pub measures: crate::policy::measures::Rules,
     /// What is done about alerts.
     pub remediation: crate::policy::remediation::Rules,
+    /// How alerts become incidents, and how long these are kept.
+    pub incidents: crate::policy::incidents::Rules,
     /// How long finished jobs stay.
     pub retention: RetentionConfig,
     /// Patience at start.

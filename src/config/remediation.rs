@@ -1,5 +1,7 @@
 //! `[remediation]`: what can be done about alerts, what is done about which, and what holds it back.
 
+mod deed;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::policy::catalog::Catalog;
@@ -7,8 +9,6 @@ use crate::policy::remediation::{Action, Response, Rules, Verify};
 
 use super::DURATION_MS_MAX;
 use super::reader::{Section, one_of};
-
-mod deed;
 
 /// More actions in an hour than this are no remediation any more.
 const PER_HOUR_MAX: u64 = 1_000;

@@ -12,8 +12,8 @@ use super::secret::SecretUrl;
 use super::{
     ALLOW_WITHOUT_AUTH, AuthConfig, AuthToken, Config, DURATION_MS_MAX, Effective, HandlersConfig, LeaseConfig,
     LedgerConfig, LimitsConfig, LockConfig, LogFormat, LoggingConfig, RedisConfig, ResultCacheConfig, RetentionConfig,
-    Role, ServerConfig, ShutdownConfig, StartupConfig, StuckConfig, UrlCheck, breakers, catalog, health, mcp, measures,
-    pools, remediation, shedding,
+    Role, ServerConfig, ShutdownConfig, StartupConfig, StuckConfig, UrlCheck, breakers, catalog, health, incidents, mcp,
+    measures, pools, remediation, shedding,
 };
 
 /// A request, a payload or a result above this would not fit the daemon's memory beside others: 1 GiB.
@@ -55,6 +55,7 @@ pub(super) fn read(root: &Section<'_>, effective: Effective, check_redis_url: Op
     let breakers = breakers::breakers(&root.table("breakers"));
     let retry_budget = breakers::retry_budget(&root.table("retry_budget"));
     let measures = measures::read(&root.table("measures"));
+    let incidents = incidents::read(&root.table("incidents"));
     let retention = retention(&root.table("retention"));
     let startup = startup(&root.table("startup"));
     let shutdown = shutdown(&root.table("shutdown"));
@@ -75,6 +76,7 @@ pub(super) fn read(root: &Section<'_>, effective: Effective, check_redis_url: Op
         retry_budget,
         measures,
         remediation,
+        incidents,
         retention,
         startup,
         shutdown,

@@ -13,7 +13,7 @@ mod notes;
 mod outcome;
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use arc_swap::ArcSwap;
@@ -23,12 +23,14 @@ use crate::broker::Broker;
 use crate::clock::Timestamp;
 use crate::job::{QueueName, Seq, TypeName};
 use crate::mutant::mutant;
+use crate::operations::EventKind;
 use crate::policy::breaker::{self, Breaker, Call, Concluded, NEVER, Pass, Record, Rules, Standing, Transition};
 use crate::policy::gate::BreakerFact;
 use crate::service::lock;
 use crate::telemetry::metrics;
 
 use super::core::{Core, Setup};
+use super::timeline::Timeline;
 
 pub(super) use control::{list, mcp_servers_away, reset, show, trip};
 pub(super) use notes::run;
@@ -58,6 +60,7 @@ struct Shared {
     due: Notify,
     /// Names queues in which something may have become claimable.
     wakes: broadcast::Sender<QueueName>,
+    timeline: Arc<Timeline>,
 }
 
 /// The breakers of one catalogue.
@@ -78,6 +81,8 @@ pub(super) struct Entry {
     inner: Mutex<Inner>,
     /// One at a time writes its note.
     writing: tokio::sync::Mutex<()>,
+    /// The most jobs that it held since it last closed.
+    held_most: AtomicU64,
 }
 
 #[derive(Debug, Default)]
@@ -110,10 +115,10 @@ pub(super) struct Leave {
 pub(super) type Leaves = Vec<Leave>;
 
 impl Breakers {
-    pub(super) fn new(broker: Arc<dyn Broker>, setup: &Setup) -> Self {
+    pub(super) fn new(broker: Arc<dyn Broker>, setup: &Setup, timeline: Arc<Timeline>) -> Self {
         let (wakes, _) = broadcast::channel(WAKES_MAX);
         let rules = ArcSwap::from_pointee(setup.breakers.clone());
-        let shared = Arc::new(Shared { broker, rules, due: Notify::new(), wakes });
+        let shared = Arc::new(Shared { broker, rules, due: Notify::new(), wakes, timeline });
         let breakers = Self { shared, table: ArcSwap::default(), is_ready: AtomicBool::new(false) };
         breakers.configure(setup);
         breakers
@@ -182,7 +187,9 @@ impl Breakers {
                 table.by_type.get(lane).is_some_and(|gates| gates.iter().any(|gate| Arc::ptr_eq(gate, entry)))
             };
             let waiting = lanes.iter().filter(|(lane, _)| is_gated(lane)).map(|(_, count)| count).sum();
-            metrics::breaker_held_jobs(name, if entry.holds(nodes) { waiting } else { 0 });
+            let held = if entry.holds(nodes) { waiting } else { 0 };
+            entry.held_most.fetch_max(held, Ordering::Relaxed);
+            metrics::breaker_held_jobs(name, held);
         }
     }
 }
@@ -206,6 +213,7 @@ impl Entry {
             queues: ArcSwap::default(),
             inner: Mutex::default(),
             writing: tokio::sync::Mutex::new(()),
+            held_most: AtomicU64::new(0),
         }
     }
 
@@ -320,6 +328,7 @@ impl Entry {
         }
         if let Some(transition) = &concluded.transition {
             self.tell(transition);
+            self.note(transition);
             self.shared.due.notify_one();
         }
         if was_wanted || concluded.transition.is_some() {
@@ -343,6 +352,14 @@ impl Entry {
             // Without pools there is nobody to tell.
             drop(self.shared.wakes.send(queue.clone()));
         }
+    }
+
+    /// Notes a change that came of a call of this node.
+    fn note(&self, Transition { from, to, why }: &Transition) {
+        let held = if *to == "closed" { self.held_most.swap(0, Ordering::Relaxed) } else { 0 };
+        let words = format!("Breaker {} is {to}: {why}", self.name);
+        let detail = serde_json::json!({ "from": from, "to": to, "held": held });
+        self.shared.timeline.note(EventKind::Breaker, &self.name, words, Some(detail));
     }
 
     /// Logs and counts a change of state.

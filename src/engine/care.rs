@@ -9,6 +9,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::mutant::mutant;
+use crate::operations::EventKind;
 use crate::policy::health::{self, HealthRules, Plan, Staff, Tallied, Verdict, Why, WorkerLimits, worker};
 use crate::telemetry::metrics;
 
@@ -93,6 +94,10 @@ impl Crew {
         let Some(post) = self.workers.get(&number).map(|worker| &worker.post) else { return };
         tracing::warn!(worker.name = %post.name, pool.name = %self.pool, reason = why.label(),
             "Worker {} is {what}: {why}", post.name);
+        // A healthy worker that was due is no news.
+        if what != "recycled" {
+            self.tell(&post.name, format!("Worker {} is {what}: {why}", post.name), true);
+        }
     }
 
     /// Measures and examines every member.
@@ -142,6 +147,9 @@ impl Crew {
             return;
         }
         let pool = &self.pool;
+        let words = if panic { "panics: the cause is shared, and nobody is replaced" } else { "panics no more" };
+        let detail = serde_json::json!({ "pool": pool.as_str(), "is_replaced": false });
+        self.core.timeline.note(EventKind::Worker, pool.as_str(), format!("Pool {pool} {words}"), Some(detail));
         if panic {
             tracing::error!(pool.name = %pool,
                 "PoolPanic: so many workers of pool {pool} are unhealthy that the cause is shared; nobody is replaced");

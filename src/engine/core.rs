@@ -32,22 +32,23 @@ use crate::policy::breaker;
 use crate::policy::budget::BudgetRules;
 use crate::policy::catalog::Catalog;
 use crate::policy::health::HealthRules;
-use crate::policy::{measures, remediation, scaling, shedding};
+use crate::policy::{incidents, measures, remediation, scaling, shedding};
 use crate::service::{Phase, watch};
 use crate::telemetry::metrics::ErrorClasses;
 
 use super::Limits;
+use super::alerts::Alerts;
 use super::breakers::Breakers;
 use super::budgets::Budgets;
 use super::committer::Ticket;
 use super::figures::Figures;
 use super::health::Health;
+use super::incidents::Refused;
 use super::leases::Leases;
 use super::measures::Measures;
 use super::membership::Membership;
 use super::payloads::Payloads;
 use super::pusher::PushOrder;
-use super::remedy::Remedy;
 use super::retention::Growth;
 use super::roster::Roster;
 use super::running::Running;
@@ -58,6 +59,7 @@ use super::settler::Ending;
 use super::shedding::Shedding;
 use super::stuck::{Stillness, StuckRules};
 use super::sweep::Sweep;
+use super::timeline::Timeline;
 use super::waiters::Waiters;
 
 /// What the engine needs to know beside the catalogue. Durations are in milliseconds.
@@ -113,6 +115,8 @@ pub struct Setup {
     pub measures: measures::Rules,
     /// What is done about alerts.
     pub remediation: remediation::Rules,
+    /// How alerts become incidents, and how long these are kept.
+    pub incidents: incidents::Rules,
     /// Which servers do not answer their handlers.
     pub reach: Reach,
     /// Through which remedies reach what is not the engine's.
@@ -130,6 +134,7 @@ impl Setup {
         let (catalog, scaling, measures) = (Arc::new(catalog), scaling::Rules::default(), measures::Rules::default());
         let (reach, remediation) = (Reach::default(), remediation::Rules::default());
         let outside = Arc::new(outside::Nothing);
+        let incidents = incidents::Rules::default();
         Self {
             catalog,
             handlers,
@@ -142,6 +147,7 @@ impl Setup {
             scaling,
             measures,
             remediation,
+            incidents,
             reach,
             outside,
         }
@@ -184,10 +190,12 @@ pub(super) struct Core {
     pub(super) breakers: Breakers,
     pub(super) budgets: Budgets,
     pub(super) measures: Measures,
-    pub(super) remedy: Remedy,
     pub(super) membership: Membership,
     pub(super) leases: Leases,
     pub(super) sweep: Sweep,
+    pub(super) timeline: Arc<Timeline>,
+    pub(super) alerts: Alerts,
+    pub(super) refused: Refused,
     pub(super) phase: watch::Receiver<Phase>,
 }
 

@@ -15,12 +15,14 @@ use tokio::time::Instant;
 use crate::broker::Release;
 use crate::job::{PoolName, WorkerName};
 use crate::mutant::mutant;
+use crate::operations::EventKind;
 use crate::policy::catalog;
 use crate::telemetry::metrics;
 
 use super::core::Core;
 use super::post::Post;
 use super::running::StopReason;
+use super::said;
 use super::worker::{self, Assignment, News, Report};
 use super::workers::{Order, WorkerOrder};
 
@@ -197,6 +199,9 @@ impl Crew {
         worker.post.lose();
         if let Some(run) = worker.post.run().filter(|run| !mutant!(hang_keeps_the_job) && run.give_away()) {
             metrics::crashed(run.queue.as_str(), 1);
+            let words = format!("Worker {} hangs; its job {} is given back", worker.post.name, run.id);
+            let detail = serde_json::json!({ "pool": self.pool.as_str(), "is_replaced": false });
+            self.core.timeline.note(EventKind::Worker, worker.post.name.as_str(), words, Some(detail));
             self.core.health.ran(Some(false));
             tracing::error!(worker.name = %worker.post.name, job.id = %run.id,
                 "Worker {} hangs: its handler does not answer; job {} is given back as a crash", worker.post.name, run.id);
@@ -237,6 +242,7 @@ impl Crew {
             tracing::info!(worker.name = %worker, by, reason, "Worker {worker} is to {what}, says {by}");
             if !self.workers[&number].is_leaving {
                 metrics::worker_replaced(self.pool.as_str(), what.name());
+                self.tell(&worker, said(&format!("Worker {worker} is to {what}"), &by, &reason), true);
             }
             match what {
                 WorkerOrder::Drain => self.drain(number),
@@ -263,12 +269,19 @@ impl Crew {
         if !worker.is_leaving {
             metrics::worker_replaced(self.pool.as_str(), "died");
             tracing::error!(worker.name = %worker.post.name, "Worker {} died and is replaced", worker.post.name);
+            self.tell(&worker.post.name, format!("Worker {} died and is replaced", worker.post.name), true);
         }
         let worker_type = self.worker_type();
         metrics::worker_left(&worker_type, worker.post.name.as_str(), self.core.params.node_name.as_str());
         self.core.roster.remove(&worker.post);
         self.resize();
         self.release();
+    }
+
+    /// Notes what became of a worker in the timeline.
+    pub(super) fn tell(&self, worker: &WorkerName, words: String, is_replaced: bool) {
+        let detail = serde_json::json!({ "pool": self.pool.as_str(), "is_replaced": is_replaced });
+        self.core.timeline.note(EventKind::Worker, worker.as_str(), words, Some(detail));
     }
 
     fn worker_type(&self) -> String {

@@ -20,6 +20,7 @@ use crate::clock::Timestamp;
 use crate::job::{Counters, Fence, JobId, NodeId, QueueName, Seq};
 use crate::ledger::{Heard, Node};
 use crate::mutant::mutant;
+use crate::operations::EventKind;
 use crate::service::{lock, periodic};
 
 use super::core::Core;
@@ -35,6 +36,8 @@ pub(super) struct Membership {
     nodes: ArcSwap<Vec<Node>>,
     /// When a heartbeat was last answered.
     heard_at: Mutex<Instant>,
+    /// When another node was last found to be lost.
+    lost_at: Mutex<Option<Instant>>,
     /// The highest epoch that this node has heard of.
     epoch: AtomicI64,
     /// Asks for a heartbeat at once.
@@ -84,6 +87,7 @@ impl Membership {
             living: ArcSwap::from_pointee(vec![node]),
             nodes: ArcSwap::default(),
             heard_at: Mutex::new(Instant::now()),
+            lost_at: Mutex::default(),
             epoch: AtomicI64::new(0),
             due: Notify::new(),
         }
@@ -107,6 +111,16 @@ impl Membership {
     /// When a heartbeat was last answered.
     pub(super) fn heard_at(&self) -> Instant {
         *lock(&self.heard_at)
+    }
+
+    /// When another node was last found to be lost.
+    pub(super) fn lost_at(&self) -> Option<Instant> {
+        *lock(&self.lost_at)
+    }
+
+    /// Whether this is the one of the living nodes that tells what all of them see.
+    pub(super) fn is_speaker(&self, own: &NodeId) -> bool {
+        self.living().iter().min().is_none_or(|first| first == own)
     }
 
     /// The highest epoch that this node has heard of.
@@ -179,6 +193,11 @@ fn note(core: &Core, nodes: &[Node]) {
         let (lost, lapse_ms) = (lost.join(", "), core.heartbeat_lapse_ms());
         tracing::warn!("No heartbeat from {lost} for {lapse_ms} ms: its leases lapse, its last pushes are looked for");
         core.sweep.nudge();
+        *lock(&core.membership.lost_at) = Some(Instant::now());
+        if core.membership.is_speaker(&core.params.node) {
+            let words = format!("No heartbeat from {lost} for {lapse_ms} ms: it is taken for lost");
+            core.timeline.note(EventKind::Node, &lost, words, Some(serde_json::json!({ "is_lost": true })));
+        }
     }
 }
 

@@ -4,6 +4,7 @@
 //! [`Engine::start`] lists them.
 
 mod admission;
+mod alerts;
 mod breakers;
 mod budgets;
 mod care;
@@ -15,6 +16,8 @@ mod dispatch;
 mod figures;
 mod gate;
 mod health;
+mod incidents;
+mod integrity;
 mod leases;
 mod measures;
 mod membership;
@@ -41,6 +44,7 @@ mod shedding;
 mod stuck;
 mod submit;
 mod sweep;
+mod timeline;
 mod upkeep;
 mod views;
 mod waiters;
@@ -60,12 +64,13 @@ use tokio_util::sync::CancellationToken;
 
 use crate::broker::Broker;
 use crate::chance::Chance;
-use crate::clock::Clock;
+use crate::clock::{Clock, Timestamp};
 use crate::host::Host;
 use crate::job::{JobId, JobIds, PoolName, QueueName, Review, Seq};
 use crate::ledger::{JobFilter, Ledger, RemediationFilter, ReviewFilter, ReviewOrder, Scope};
-use crate::operations::Remediation;
+use crate::operations::{AlertNote, Event, EventKind, FilledPart, Remediation};
 use crate::policy::catalog::Catalog;
+use crate::policy::incidents::Facts;
 use crate::policy::measures::Measured;
 use crate::policy::shedding::Mode;
 use crate::policy::why::Explanation;
@@ -75,8 +80,10 @@ use crate::telemetry::metrics;
 use self::core::Core;
 
 pub use admission::TIMEOUT_MS_MAX;
+pub use alerts::{AlertsTaken, Fired};
 pub use core::{EngineParams, Setup};
 pub use health::HealthView;
+pub use incidents::IncidentPage;
 pub use refusal::{BadItem, Refusal};
 pub use remedy::{OverrideView, Remedied, RemediationView, SwitchChange};
 pub use reviews::{Edits, Reviewer};
@@ -147,12 +154,13 @@ impl Engine {
         let (pushes, orders) = mpsc::channel(QUEUE_MAX);
         let (endings, ended) = mpsc::channel(QUEUE_MAX);
         let (accepters, settlers) = params.committers;
+        let timeline = timeline::Timeline::new(clock.clone(), params.node.clone(), params.node_name.clone());
+        let timeline = Arc::new(timeline);
         let core = Arc::new(Core {
             shedding: shedding::Shedding::new(&setup.shedding),
-            breakers: breakers::Breakers::new(broker.clone(), &setup),
+            breakers: breakers::Breakers::new(broker.clone(), &setup, timeline.clone()),
             budgets: budgets::Budgets::default(),
             measures: measures::Measures::default(),
-            remedy: remedy::Remedy::default(),
             membership: membership::Membership::new(params.node.clone(), clock.now()),
             leases: leases::Leases::default(),
             sweep: sweep::Sweep::default(),
@@ -173,7 +181,7 @@ impl Engine {
             unsettled: std::sync::atomic::AtomicUsize::new(0),
             running: running::Running::new(),
             waiters: waiters::Waiters::default(),
-            session: session::Session::new(),
+            session: session::Session::new(timeline.clone()),
             figures: figures::Figures::default(),
             growth: retention::Growth::default(),
             settings: settings::Settings::default(),
@@ -181,9 +189,17 @@ impl Engine {
             scaler: scaling::Scaler::default(),
             stillness: stuck::Stillness::default(),
             health: health::Health::default(),
+            alerts: alerts::Alerts::default(),
+            refused: incidents::Refused::default(),
+            timeline,
             phase: supervisor.phase(),
         });
         let engine = Self { core, supervisor, pools: Arc::default() };
+        engine.note(
+            EventKind::Node,
+            engine.core.params.node_name.as_str(),
+            format!("Node {} has started", engine.core.params.node_name),
+        );
         engine.start_committers((accepters, accept_tickets), (settlers, settle_tickets));
         let (orders, ended) = (Arc::new(tokio::sync::Mutex::new(orders)), Arc::new(tokio::sync::Mutex::new(ended)));
         engine.service("pusher", move |core, stop| pusher::run(core, orders.clone(), stop));
@@ -230,6 +246,11 @@ impl Engine {
         self.service("remediation", remedy::run);
         self.service("remediation-calls", remedy::obey);
         self.service("remediation-upkeep", remedy::look_after);
+        self.service("timeline", timeline::run);
+        self.service("alerts", alerts::run);
+        self.service("alerts-lapse", alerts::lapse);
+        self.service("incidents", incidents::run);
+        self.service("integrity", integrity::run);
     }
 
     fn service<F, R>(&self, name: impl Into<String>, run: F)
@@ -269,6 +290,12 @@ impl Engine {
         self.core.scaler.nudge();
         shedding::apply(&self.core);
         self.start_pools();
+        self.note(EventKind::Order, "configuration", "The configuration was reloaded");
+    }
+
+    /// Notes something in the timeline.
+    fn note(&self, kind: EventKind, subject: &str, words: impl Into<String>) {
+        self.core.timeline.note(kind, subject, words, None);
     }
 
     /// Waits until the broker is open for the first time, at most `patience`; then why it is not.
@@ -289,6 +316,8 @@ impl Engine {
         self.supervisor.enter(Phase::Draining);
         let waiting = self.core.running.count();
         tracing::info!(running = waiting, "Draining: {waiting} jobs may finish");
+        let name = self.core.params.node_name.as_str();
+        self.note(EventKind::Node, name, format!("Node {name} is stopping; {waiting} jobs may finish"));
         let soft = soft.saturating_sub(STOP_PATIENCE);
         if tokio::time::timeout(soft, self.core.running.none()).await.is_err() {
             let count = self.core.running.count();
@@ -413,22 +442,30 @@ impl Engine {
 
     /// Stops claims of a queue or type on all nodes; durable before it returns.
     pub async fn pause(&self, scope: &Scope, by: &str, reason: &str) -> Result<()> {
-        control::set_pause(&self.core, scope, Some((by, reason))).await
+        control::set_pause(&self.core, scope, Some((by, reason))).await?;
+        self.note(EventKind::Pause, &scope.to_string(), said(&format!("The {scope} was paused"), by, reason));
+        Ok(())
     }
 
     /// Allows them again.
     pub async fn resume(&self, scope: &Scope) -> Result<()> {
-        control::set_pause(&self.core, scope, None).await
+        control::set_pause(&self.core, scope, None).await?;
+        self.note(EventKind::Pause, &scope.to_string(), format!("The {scope} was resumed"));
+        Ok(())
     }
 
     /// Pauses a queue, then waits up to `patience` until nothing of it runs.
     pub async fn drain_queue(&self, queue: &QueueName, by: &str, reason: &str, patience: Duration) -> Result<Drained> {
-        control::drain(&self.core, queue, by, reason, patience).await
+        let drained = control::drain(&self.core, queue, by, reason, patience).await?;
+        self.note(EventKind::Pause, queue.as_str(), said(&format!("Queue {queue} was paused and drained"), by, reason));
+        Ok(drained)
     }
 
     /// Cancels all waiting jobs of a queue; answers how many.
     pub async fn purge(&self, queue: &QueueName, by: &str) -> Result<u64> {
-        control::purge(&self.core, queue, by).await
+        let count = control::purge(&self.core, queue, by).await?;
+        self.note(EventKind::Pause, queue.as_str(), said(&format!("Queue {queue} was purged of {count} jobs"), by, ""));
+        Ok(count)
     }
 
     /// Load shedding: who decides, the levels and rules of all nodes.
@@ -439,7 +476,9 @@ impl Engine {
 
     /// Sets who decides about load shedding, on all nodes; durable before it returns.
     pub async fn set_shedding(&self, mode: Mode, by: &str, reason: &str) -> Result<SheddingView> {
-        shedding::set(&self.core, mode, by, reason).await
+        let view = shedding::set(&self.core, mode, by, reason).await?;
+        self.note(EventKind::Order, "shedding", said(&format!("Load shedding was set to {mode}"), by, reason));
+        Ok(view)
     }
 
     /// The workers of all nodes: this one's as they are, the others' as they last told (5 s ago at most).
@@ -462,7 +501,9 @@ impl Engine {
         reason: &str,
         patience: Duration,
     ) -> Result<Ordered> {
-        workers::order(&self.core, name, what, by, reason, patience).await
+        let ordered = workers::order(&self.core, name, what, by, reason, patience).await?;
+        self.note(EventKind::Order, name, said(&format!("Worker {name} was told to {what}"), by, reason));
+        Ok(ordered)
     }
 
     /// How this node is: the runbook's five checks, two of them by its readiness.
@@ -483,12 +524,16 @@ impl Engine {
 
     /// Opens a breaker on all nodes until it is reset, or for a time; durable before it returns.
     pub async fn trip_breaker(&self, name: &str, by: &str, reason: &str, for_ms: Option<i64>) -> Result<BreakerView> {
-        breakers::trip(&self.core, name, by, reason, for_ms).await
+        let view = breakers::trip(&self.core, name, by, reason, for_ms).await?;
+        self.note(EventKind::Order, name, said(&format!("Breaker {name} was tripped"), by, reason));
+        Ok(view)
     }
 
     /// Closes a breaker on all nodes.
     pub async fn reset_breaker(&self, name: &str, by: &str, reason: &str) -> Result<BreakerView> {
-        breakers::reset(&self.core, name, by, reason).await
+        let view = breakers::reset(&self.core, name, by, reason).await?;
+        self.note(EventKind::Order, name, said(&format!("Breaker {name} was reset"), by, reason));
+        Ok(view)
     }
 
     /// All pools: on this node as they are, on the others as they last told (5 s ago at most).
@@ -499,12 +544,20 @@ impl Engine {
 
     /// Changes the bounds of a pool on all nodes; durable before it returns.
     pub async fn scale_pool(&self, name: &str, change: Scale, by: &str, reason: &str) -> Result<()> {
-        scaling::scale(&self.core, name, change, by, reason).await
+        scaling::scale(&self.core, name, change, by, reason).await?;
+        self.note(EventKind::Order, name, said(&format!("Pool {name} was given other bounds"), by, reason));
+        Ok(())
     }
 
     /// Lifts everything that was set of a pool at run time.
     pub async fn lift_pool(&self, name: &str, by: &str, reason: &str) -> Result<()> {
-        scaling::lift(&self.core, name, by, reason).await
+        scaling::lift(&self.core, name, by, reason).await?;
+        self.note(
+            EventKind::Order,
+            name,
+            said(&format!("Pool {name} was given its configured bounds again"), by, reason),
+        );
+        Ok(())
     }
 
     /// Remediation: whether it works, and what is configured.
@@ -567,16 +620,65 @@ impl Engine {
         }
     }
 
+    /// Takes the alerts of one webhook; they are durable, and offered to whoever acts on them, when this returns.
+    pub async fn note_alerts(&self, notes: Vec<AlertNote>) -> Result<AlertsTaken> {
+        alerts::take(&self.core, notes).await
+    }
+
+    /// Tells each alert that fires once, on the node that heard of it first; for whoever acts on alerts.
+    #[must_use]
+    pub fn fired_alerts(&self) -> tokio::sync::broadcast::Receiver<Fired> {
+        self.core.alerts.fired()
+    }
+
+    /// A page of incidents with numbers below `before`, newest first.
+    pub async fn incidents(&self, is_firing: Option<bool>, before: Option<i64>, limit: u32) -> Result<IncidentPage> {
+        incidents::list(&self.core, is_firing, before, limit).await
+    }
+
+    /// Everything about one incident.
+    pub async fn incident(&self, number: i64) -> Result<Facts> {
+        incidents::show(&self.core, number).await
+    }
+
+    /// Writes parts of the review of an incident.
+    pub async fn fill_in(&self, number: i64, parts: &[FilledPart]) -> Result<()> {
+        incidents::fill_in(&self.core, number, parts).await
+    }
+
+    /// What happened from `from` on and before `until`, oldest first.
+    pub async fn timeline(&self, from: Timestamp, until: Timestamp, limit: u32) -> Result<Vec<Event>> {
+        incidents::timeline(&self.core, from, until, limit).await
+    }
+
+    /// The present moment, by the engine's clock.
+    #[must_use]
+    pub fn now(&self) -> Timestamp {
+        self.core.clock.now()
+    }
+
+    /// Writes down what was noted and is not in the ledger yet. For the end.
+    pub async fn keep_timeline(&self) {
+        incidents::tell_refused(&self.core);
+        if tokio::time::timeout(LEAVE_PATIENCE, timeline::write(&self.core)).await != Ok(Ok(())) {
+            tracing::warn!("The last events of the timeline are lost: the ledger does not answer");
+        }
+    }
+
     /// How ready this node is.
     pub async fn readiness(&self) -> Readiness {
         queries::readiness(&self.core).await
     }
 }
 
+/// What was done, by whom and why.
+fn said(what: &str, by: &str, reason: &str) -> String {
+    if reason.is_empty() { format!("{what} by {by}") } else { format!("{what} by {by}: {reason}") }
+}
+
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
-    use crate::clock::Timestamp;
     use crate::job::{Counters, Job, NewJob, Priority, TypeName};
 
     /// A plain live job.

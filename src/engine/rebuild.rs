@@ -14,6 +14,7 @@ use crate::broker::{BrokerError, Held, Push, Pushed};
 use crate::job::{NodeId, QueueName, Seq};
 use crate::ledger::{LedgerError, Node, Scope};
 use crate::mutant::mutant;
+use crate::operations::EventKind;
 use crate::telemetry::metrics;
 
 use super::core::Core;
@@ -84,6 +85,9 @@ pub(super) async fn rebuild(core: &Core, epoch: i64, ledger_id: &str, server: &s
         "Rebuilt the broker from the ledger: {entries} live jobs, {restored} of them still running"
     );
     core.session.open(epoch, server);
+    let words =
+        format!("The broker was rebuilt from the ledger: {entries} live jobs, {restored} of them still running");
+    core.timeline.note(EventKind::Store, "broker", words, Some(serde_json::json!({ "is_up": true, "epoch": epoch })));
     Ok(())
 }
 

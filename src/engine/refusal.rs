@@ -115,6 +115,9 @@ pub enum Refusal {
         /// When another try makes sense, in seconds.
         retry_after_s: u32,
     },
+    /// More webhooks wait than there is room for.
+    #[error("more alerts come in than can be noted; send this again later")]
+    TooManyAlerts,
     /// The node is about to stop.
     #[error("this node is stopping and accepts no more jobs; ask another one")]
     Stopping,

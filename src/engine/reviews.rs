@@ -11,6 +11,7 @@ use crate::handler::envelope::ReviewMember;
 use crate::job::review::{Decision, Review, ReviewContent, ReviewReason, Verdict};
 use crate::job::{Failure, Job, JobId, NewJob, State};
 use crate::ledger::{Order, Ordered, ReviewFilter, ReviewOrder, Ruling};
+use crate::operations::EventKind;
 use crate::policy::approval;
 use crate::telemetry::metrics;
 
@@ -188,6 +189,10 @@ pub(super) async fn publish(core: &Core, now: Timestamp) -> std::result::Result<
     for reason in ReviewReason::ALL {
         let count = backlog.iter().find(|open| open.reason == reason).map_or(0, |open| open.count);
         metrics::reviews_open(reason.name(), count);
+    }
+    if core.membership.is_speaker(&core.params.node) {
+        let open = backlog.iter().map(|open| open.count).sum();
+        core.timeline.note_step(EventKind::Review, "backlog", open, &format!("{open} reviews are open"));
     }
     metrics::oldest_review(backlog.iter().map(|open| now.since(open.oldest)).max());
     Ok(())

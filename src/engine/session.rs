@@ -20,11 +20,14 @@ use crate::broker::{BrokerError, BrokerIdentity};
 use crate::job::Seq;
 use crate::ledger::LedgerError;
 use crate::mutant::mutant;
+use crate::operations::EventKind;
 use crate::service::{lock, watch};
 use crate::telemetry::metrics;
 
 use super::core::Core;
+use super::integrity;
 use super::rebuild::{self, push_live};
+use super::timeline::Timeline;
 
 /// Between two looks while all is well.
 const LOOK_PERIOD: Duration = Duration::from_secs(5);
@@ -49,6 +52,7 @@ pub(super) struct Session {
     fences_run_out: AtomicBool,
     lacks_from: AtomicI64,
     opened_at: Mutex<Option<Instant>>,
+    timeline: Arc<Timeline>,
 }
 
 /// Why a look did not end with an open broker.
@@ -63,11 +67,12 @@ pub(super) enum Trouble {
 }
 
 impl Session {
-    pub(super) fn new() -> Self {
+    pub(super) fn new(timeline: Arc<Timeline>) -> Self {
         // An alert on a series that is not there never fires.
         metrics::ledger_up(true);
         metrics::broker_up(false);
         Self {
+            timeline,
             broker: watch::Sender::new(Err("not connected yet".to_owned())),
             ledger: watch::Sender::new(Ok(())),
             unfit: watch::Sender::new(None),
@@ -173,6 +178,7 @@ impl Session {
         if was_away {
             metrics::ledger_up(true);
             tracing::info!("The ledger answers again");
+            self.note("ledger", "The ledger answers again".to_owned(), true);
         }
     }
 
@@ -186,16 +192,26 @@ impl Session {
         if news {
             metrics::ledger_up(false);
             tracing::error!("{error}; new jobs are refused and outcomes are held until it answers");
+            self.note("ledger", format!("The ledger is lost: {error}"), false);
         }
+    }
+
+    fn note(&self, store: &str, words: String, is_up: bool) {
+        self.timeline.note(EventKind::Store, store, words, Some(serde_json::json!({ "is_up": is_up })));
     }
 
     /// Neither claims nor pushes are made until it is open again.
     pub(super) fn close(&self, why: &str) {
+        let mut was_open = false;
         let news = self.broker.send_if_modified(|known| {
+            was_open = known.is_ok();
             let news = known.is_ok() || known.as_ref().is_err_and(|known| known != why);
             *known = Err(why.to_owned());
             news
         });
+        if was_open {
+            self.note("broker", format!("The broker is lost: {why}"), false);
+        }
         *lock(&self.opened_at) = None;
         metrics::broker_up(false);
         if news {
@@ -213,6 +229,7 @@ impl Session {
             *lock(&self.opened_at) = Some(Instant::now());
             metrics::broker_up(true);
             tracing::info!("The broker is open");
+            self.note("broker", "The broker is open".to_owned(), true);
         }
     }
 }
@@ -231,6 +248,10 @@ pub(super) async fn run(core: Arc<Core>, stop: CancellationToken) {
             Err(trouble) => {
                 match &trouble {
                     Trouble::Broker(BrokerError::Unfit { .. }) => {
+                        // Met at the start it is a wrong address; met later, somebody has put another ledger's mark there.
+                        if core.session.is_open() {
+                            integrity::violated(&core, "foreign_broker", &trouble.to_string());
+                        }
                         core.session.unfit.send_replace(Some(trouble.to_string()));
                     }
                     Trouble::Ledger(error) if error.is_transient() => core.session.ledger_failed(error),

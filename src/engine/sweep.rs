@@ -22,7 +22,7 @@ use crate::service::periodic;
 use crate::telemetry::metrics;
 
 use super::core::Core;
-use super::pusher;
+use super::{integrity, pusher};
 
 /// The term's name in the ledger.
 const TERM: &str = "sweep";
@@ -179,7 +179,7 @@ impl Sweeper {
         }
         for (queue, job_type, wanted) in self.pauses.intersection(&differ) {
             core.broker.set_paused(queue, job_type.as_ref(), *wanted).await?;
-            found("pause", queue, 1);
+            found(core, "pause", queue, 1);
         }
         self.pauses = differ;
         Ok(())
@@ -224,7 +224,7 @@ impl Sweeper {
             for (queue, entries) in queues {
                 let pushed = core.broker.push(queue, &entries).await?;
                 let count = pushed.iter().filter(|pushed| **pushed == Pushed::Added).count();
-                found("missing", queue, count);
+                found(core, "missing", queue, count);
             }
         }
         Ok(())
@@ -296,13 +296,14 @@ async fn put_right(core: &Core, queue: &QueueName, entry: &Scanned, is_live: boo
     if is_live {
         pusher::push_again(core, entry.seq).await;
     }
-    found(if entry.misplaced { "misplaced" } else { "ghost" }, queue, 1);
+    found(core, if entry.misplaced { "misplaced" } else { "ghost" }, queue, 1);
     Ok(())
 }
 
-fn found(kind: &'static str, queue: &QueueName, count: usize) {
+fn found(core: &Core, kind: &'static str, queue: &QueueName, count: usize) {
     if count > 0 {
         metrics::repaired(kind, count as u64);
+        integrity::repaired(core, kind, queue.as_str(), count);
         tracing::warn!(queue.name = %queue, "Put right {count} entries of queue {queue} that were out of step ({kind})");
     }
 }

@@ -191,6 +191,9 @@ mod tests {
         assert_eq!(needed(&Method::GET, "/v1/jobs"), Some(Role::Read));
         assert_eq!(needed(&Method::DELETE, "/v1/jobs/a"), Some(Role::Operate));
         assert_eq!(needed(&Method::POST, "/v1/queues/plan/pause"), Some(Role::Operate));
+        assert_eq!(needed(&Method::POST, "/v1/alerts"), Some(Role::Operate));
+        assert_eq!(needed(&Method::GET, "/v1/incidents/1"), Some(Role::Read));
+        assert_eq!(needed(&Method::PUT, "/v1/incidents/1"), Some(Role::Operate));
         assert_eq!(needed(&Method::GET, "/metrics"), None);
         assert_eq!(needed(&Method::GET, "/livez"), None);
     }

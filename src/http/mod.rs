@@ -4,12 +4,14 @@
 //! peers, `body` bounds what is read, `params` and `submit` judge shapes, and every refusal is a
 //! [`Problem`] with a stable code. What a request means is the engine's business alone.
 
+mod alerts;
 mod answer;
 mod auth;
 mod batch;
 mod body;
 mod breakers;
 mod guard;
+mod incidents;
 mod jobs;
 mod measures;
 mod params;
@@ -143,6 +145,10 @@ pub fn router(state: ApiState) -> Router {
         .route("/v1/measures", get(measures::list))
         .route("/v1/observations", post(measures::observe))
         .route("/v1/feedback", post(measures::feedback))
+        .route("/v1/alerts", post(alerts::receive))
+        .route("/v1/incidents", get(incidents::list))
+        .route("/v1/incidents/{id}", get(incidents::show).put(incidents::fill_in))
+        .route("/v1/timeline", get(incidents::timeline))
         .route("/livez", get(probes::livez))
         .route("/readyz", get(probes::readyz))
         .route("/health", get(probes::health))

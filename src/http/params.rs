@@ -5,6 +5,7 @@ use std::time::Duration;
 use axum::extract::{FromRequestParts, Path};
 use axum::http::request::Parts;
 
+use crate::clock::Timestamp;
 use crate::job::review::{ReviewReason, Verdict};
 use crate::job::{InvalidName, JobId, QueueName, Seq, State, TypeName};
 use crate::ledger::{JobFilter, RemediationFilter, ReviewFilter, ReviewOrder, ReviewStanding};
@@ -212,6 +213,64 @@ fn incident(value: &str) -> Result<i64, Problem> {
     number.ok_or_else(|| Problem::bad_field("incident", &format!("is {value:?}; expected its number")))
 }
 
+/// A page of incidents that was asked for.
+#[derive(Debug, Default)]
+pub(super) struct IncidentQuery {
+    /// Only those that fire, or only those that do not.
+    pub(super) is_firing: Option<bool>,
+    /// Only older ones than this.
+    pub(super) before: Option<i64>,
+    /// The most incidents.
+    pub(super) limit: u32,
+}
+
+/// Reads the parameters of `GET /v1/incidents`.
+pub(super) fn incidents(query: Option<&str>) -> Result<IncidentQuery, Problem> {
+    let (mut is_firing, mut before, mut limit) = (None, None, None);
+    for (name, value) in pairs(query) {
+        match name.as_str() {
+            "firing" => once(&name, &mut is_firing, yes_or_no(&name, &value)?)?,
+            "limit" => once(&name, &mut limit, page_size(&value, PAGE_MAX)?)?,
+            "cursor" => once(&name, &mut before, cursor(&value)?)?,
+            other => return Err(unknown(other, "firing, limit and cursor")),
+        }
+    }
+    Ok(IncidentQuery { is_firing, before, limit: limit.unwrap_or(PAGE_DEFAULT) })
+}
+
+fn yes_or_no(name: &str, value: &str) -> Result<bool, Problem> {
+    value.parse().map_err(|_| Problem::bad_field(name, &format!("is {value:?}; must be true or false")))
+}
+
+/// A part of the timeline that was asked for.
+#[derive(Debug, Default)]
+pub(super) struct TimelineQuery {
+    /// From when on.
+    pub(super) since: Option<Timestamp>,
+    /// Before when.
+    pub(super) until: Option<Timestamp>,
+    /// The most events.
+    pub(super) limit: u32,
+}
+
+/// Reads the parameters of `GET /v1/timeline`.
+pub(super) fn timeline(query: Option<&str>) -> Result<TimelineQuery, Problem> {
+    let (mut since, mut until, mut limit) = (None, None, None);
+    for (name, value) in pairs(query) {
+        let at = || {
+            let bad = |error| Problem::bad_field(&name, &format!("is {value:?}, which is no RFC 3339 time: {error}"));
+            Timestamp::parse(&value).map_err(bad)
+        };
+        match name.as_str() {
+            "since" => once(&name, &mut since, at()?)?,
+            "until" => once(&name, &mut until, at()?)?,
+            "limit" => once(&name, &mut limit, page_size(&value, PAGE_MAX)?)?,
+            other => return Err(unknown(other, "since, until and limit")),
+        }
+    }
+    Ok(TimelineQuery { since, until, limit: limit.unwrap_or(PAGE_MAX) })
+}
+
 fn reason(value: &str) -> Result<ReviewReason, Problem> {
     ReviewReason::from_name(value).ok_or_else(|| {
         let known = ReviewReason::ALL.map(ReviewReason::name).join(", ");
@@ -346,6 +405,17 @@ mod tests {
         for (query, name) in [("state=done", "state"), ("incident=x", "incident"), ("alert=a", "alert")] {
             assert_eq!(field(&remediations(Some(query)).unwrap_err()), name, "{query}");
         }
+    }
+
+    #[test]
+    fn incidents_and_the_timeline_have_parameters_of_their_own() {
+        let query = incidents(Some("firing=true&limit=5&cursor=s9")).unwrap();
+        assert_eq!((query.is_firing, query.limit, query.before), (Some(true), 5, Some(9)));
+        assert_eq!(field(&incidents(Some("firing=maybe")).unwrap_err()), "firing");
+        let query = timeline(Some("since=2026-01-02T03:04:05.678Z&limit=5")).unwrap();
+        assert_eq!((query.since, query.until, query.limit), (Some(Timestamp(1_767_323_045_678)), None, 5));
+        assert_eq!(field(&timeline(Some("until=soon")).unwrap_err()), "until");
+        assert_eq!(field(&timeline(Some("cursor=s1")).unwrap_err()), "cursor");
     }
 
     #[test]

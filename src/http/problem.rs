@@ -174,6 +174,10 @@ impl From<Refusal> for Problem {
                     .with("retry_after_s", retry_after_s)
                     .retry_after(retry_after_s)
             }
+            Refusal::TooManyAlerts => {
+                let title = "Too many alerts come in";
+                Self::new(StatusCode::TOO_MANY_REQUESTS, "too_many_alerts", title, detail).retry_after(RETRY_SOON_S)
+            }
             Refusal::Stopping => Self::unavailable("stopping", "The node is stopping", detail),
         }
     }
@@ -317,12 +321,13 @@ mod tests {
             (Refusal::BrokerUnavailable("x".into()), 503, "broker_unavailable"),
             (Refusal::BrokerFull("x".into()), 503, "broker_full"),
             (Refusal::Shed { rule: "cpu", level: 1, queue: QueueName::stored("q"), retry_after_s: 7 }, 503, "shed"),
+            (Refusal::TooManyAlerts, 429, "too_many_alerts"),
             (Refusal::Stopping, 503, "stopping"),
         ];
         for (refusal, status, code) in table {
             let problem = Problem::from(refusal);
             assert_eq!((problem.status.as_u16(), problem.code), (status, code));
-            assert_eq!(problem.retry_after_s.is_some(), status == 503, "{code}");
+            assert_eq!(problem.retry_after_s.is_some(), matches!(status, 429 | 503), "{code}");
         }
     }
 

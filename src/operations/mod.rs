@@ -107,6 +107,15 @@ pub struct NewEvent {
     pub detail: Option<String>,
 }
 
+/// Something in the ledger that cannot be unless data is damaged or somebody else wrote it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Flaw {
+    /// Which kind; a metric's label.
+    pub kind: &'static str,
+    /// What and where, one sentence.
+    pub words: String,
+}
+
 /// An event as the ledger has it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Event {

@@ -7,6 +7,7 @@ pub mod budget;
 pub mod catalog;
 pub mod gate;
 pub mod health;
+pub mod incidents;
 pub mod measures;
 pub mod order;
 pub mod pressure;

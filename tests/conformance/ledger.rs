@@ -7,7 +7,9 @@ mod bounds;
 
 mod faults;
 mod keeping;
+mod logbook;
 mod orders;
+mod remedies;
 mod reviews;
 mod settling;
 pub(crate) mod shared;

@@ -12,7 +12,7 @@ use ganger::ledger::{
     ReviewBacklog, ReviewFilter, ReviewOrder, Scope, Setting, Sizes, Tally,
 };
 use ganger::operations::{
-    Alert, AlertNote, Begun, Event, FilledPart, Impact, Incident, NewEvent, NewRemediation, Noted, Remediation,
+    Alert, AlertNote, Begun, Event, FilledPart, Flaw, Impact, Incident, NewEvent, NewRemediation, Noted, Remediation,
     RemediationLimits, RemediationState,
 };
 
@@ -92,6 +92,7 @@ pass! {
     ) -> bool;
     remediations(filter: &RemediationFilter, before: Option<i64>, limit: u32) -> Vec<Remediation>;
     abandon_remediations(began_before: Timestamp, words: &str, now: Timestamp) -> u64;
+    flaws() -> Vec<Flaw>;
     retain_logbook(keep: LogbookRetention, now: Timestamp) -> u64;
 }
 

@@ -28,7 +28,11 @@ impl SiteLedger {
     }
 
     /// One call; `effect` must not wait, and the model's steps never do.
-    pub async fn call<T, F>(&self, what: &'static str, effect: impl FnOnce(ModelLedger) -> F + Send + 'static) -> Result<T>
+    pub async fn call<T, F>(
+        &self,
+        what: &'static str,
+        effect: impl FnOnce(ModelLedger) -> F + Send + 'static,
+    ) -> Result<T>
     where
         T: Send + 'static,
         F: Future<Output = Result<T>> + Send,

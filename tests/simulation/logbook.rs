@@ -5,7 +5,7 @@ use ganger::clock::Timestamp;
 use ganger::job::TypeName;
 use ganger::ledger::{IncidentFilter, Logbook, LogbookRetention, RemediationFilter, Result};
 use ganger::operations::{
-    Alert, AlertNote, Begun, Event, FilledPart, Impact, Incident, NewEvent, NewRemediation, Noted, Remediation,
+    Alert, AlertNote, Begun, Event, FilledPart, Flaw, Impact, Incident, NewEvent, NewRemediation, Noted, Remediation,
     RemediationLimits, RemediationState,
 };
 
@@ -61,5 +61,6 @@ pass! {
     suppress_remediation(asked: &NewRemediation => to_owned, reason: &str => to_owned, now: Timestamp) -> ();
     remediations(filter: &RemediationFilter => to_owned, before: Option<i64>, limit: u32) -> Vec<Remediation>;
     abandon_remediations(began_before: Timestamp, words: &str => to_owned, now: Timestamp) -> u64;
+    flaws() -> Vec<Flaw>;
     retain_logbook(keep: LogbookRetention, now: Timestamp) -> u64;
 }

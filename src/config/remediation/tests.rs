@@ -42,7 +42,7 @@ fn the_runbooks_alerts_and_playbooks_are_answered() {
         ["scale_pool on pool plan-workers until queue_depth", "set_shedding on shedding until in_force"]
     );
     assert!(done(&alert("HighQueueDepth", &[]))[0].starts_with("scale_pool on pool exec-workers"));
-    let sick = done(&alert("WorkerUnhealthy", &[("worker_pool", "exec-workers")]));
+    let sick = done(&alert("WorkerUnhealthy", &[("pool", "exec-workers")]));
     assert_eq!(sick, ["replace_unhealthy_workers on pool exec-workers until workers_healthy"]);
     let database = done(&alert("DatabaseConnectionExhausted", &[]));
     assert_eq!(database, ["renew_ledger_pool on ledger until ledger_answers"]);

@@ -82,6 +82,9 @@ async fn look(core: &Core) {
                 metrics::breaker_probe(&entry.name, "lapsed");
             }
             entry.tell(&transition);
+            if core.membership.is_speaker(&core.params.node) {
+                entry.note(&transition);
+            }
         }
         if is_open {
             entry.write(core).await;

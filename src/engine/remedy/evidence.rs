@@ -69,7 +69,8 @@ async fn ledger(core: &Core) -> Value {
     let asked = Instant::now();
     let answers = core.ledger.ping().await.is_ok();
     let ping_ms = u64::try_from(asked.elapsed().as_millis()).unwrap_or(u64::MAX);
-    let pool = core.ledger.connections().map(|it| json!({ "busy": it.busy, "idle": it.idle, "most": it.most }));
+    let pool = core.ledger.connections();
+    let pool = pool.map(|it| json!({ "busy": it.busy, "idle": it.idle, "most": it.most, "waiting": it.waiting }));
     json!({ "answers": answers, "ping_ms": ping_ms, "connections": pool })
 }
 

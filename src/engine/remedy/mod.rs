@@ -14,10 +14,9 @@ mod verify;
 mod views;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use futures_util::future::join_all;
-use tokio::sync::mpsc;
+use tokio::sync::broadcast::error::RecvError;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -25,53 +24,25 @@ use crate::operations::{EventKind, Occurrence, RemediationState};
 use crate::policy::remediation::{Chain, FiredAlert, escalates, plan};
 use crate::telemetry::metrics;
 
+use super::alerts::Fired;
 use super::core::Core;
 
 pub use perform::Remedied;
 pub use views::{OverrideView, RemediationView, SwitchChange};
 
 pub(super) use calls::run as obey;
-pub(super) use perform::Occasion;
 pub(super) use switch::set as set_switch;
 pub(super) use upkeep::run as look_after;
 pub(super) use views::{by_hand, view};
 
-/// Alerts that may wait. More than a day of a bad week; a storm of them is one incident, and has one remedy.
-const WAITING_MAX: usize = 256;
-/// Alerts that are acted on at a time. The budget of an hour bounds what they can begin.
+use perform::Occasion;
+
+/// Alerts that are acted on at a time; more wait where they are told. The budget of an hour bounds what they can begin.
 const AT_ONCE_MAX: usize = 16;
-
-/// The mailbox of alerts, and what this node has heard of the others' deeds.
-#[derive(Debug)]
-pub(super) struct Remedy {
-    inbox: mpsc::Sender<FiredAlert>,
-    arrivals: tokio::sync::Mutex<mpsc::Receiver<FiredAlert>>,
-    /// Alerts that found no place since this was last told.
-    lost: AtomicU64,
-}
-
-impl Default for Remedy {
-    fn default() -> Self {
-        let (inbox, arrivals) = mpsc::channel(WAITING_MAX);
-        Self { inbox, arrivals: tokio::sync::Mutex::new(arrivals), lost: AtomicU64::new(0) }
-    }
-}
-
-impl Remedy {
-    /// Takes an alert that fires, and waits for nothing. One that finds no place is not acted on, which is counted and
-    /// noted.
-    pub(super) fn offer(&self, alert: FiredAlert) {
-        if let Err(error) = self.inbox.try_send(alert) {
-            metrics::remediation_overflowed();
-            self.lost.fetch_add(1, Ordering::Relaxed);
-            tracing::warn!("An alert is not acted on: {error}");
-        }
-    }
-}
 
 /// Acts on alerts, until `stop`.
 pub(super) async fn run(core: Arc<Core>, stop: CancellationToken) {
-    let mut arrivals = core.remedy.arrivals.lock().await;
+    let mut fired = core.alerts.fired();
     let mut acting = JoinSet::new();
     loop {
         tokio::select! {
@@ -82,10 +53,13 @@ pub(super) async fn run(core: Arc<Core>, stop: CancellationToken) {
                     tracing::error!(error = %error, "What was done about an alert broke off");
                 }
             }
-            Some(alert) = arrivals.recv(), if acting.len() < AT_ONCE_MAX => {
-                tell_of_lost(&core);
-                let core = core.clone();
-                acting.spawn(async move { respond(&core, &alert).await });
+            heard = fired.recv(), if acting.len() < AT_ONCE_MAX => match heard {
+                Ok(fired) => {
+                    let core = core.clone();
+                    acting.spawn(async move { respond(&core, &alert(fired)).await });
+                }
+                Err(RecvError::Lagged(lost)) => tell_of_lost(&core, lost),
+                Err(RecvError::Closed) => break,
             }
         }
     }
@@ -93,13 +67,25 @@ pub(super) async fn run(core: Arc<Core>, stop: CancellationToken) {
     while acting.join_next().await.is_some() {}
 }
 
-/// Notes that alerts found no place.
-fn tell_of_lost(core: &Core) {
-    let lost = core.remedy.lost.swap(0, Ordering::Relaxed);
-    if lost > 0 {
-        let words = format!("{lost} alerts are not acted on: more than {WAITING_MAX} were waiting");
-        core.timeline.note(EventKind::Action, "remediation", words, None);
+/// An alert as the policy has it.
+fn alert(Fired { note, incident }: Fired) -> FiredAlert {
+    FiredAlert {
+        name: note.name,
+        labels: note.labels,
+        annotations: note.annotations,
+        fingerprint: note.fingerprint,
+        starts_at: note.starts_at,
+        severity: note.severity,
+        incident: Some(incident),
     }
+}
+
+/// Notes that alerts found no place among those that wait.
+fn tell_of_lost(core: &Core, lost: u64) {
+    metrics::remediation_overflowed(lost);
+    let words = format!("{lost} alerts are not acted on: too many fired at once");
+    tracing::error!("{words}");
+    core.timeline.note(EventKind::Action, "remediation", words, None);
 }
 
 /// Does what the rules have about an alert.

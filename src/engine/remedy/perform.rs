@@ -7,7 +7,6 @@ use serde_json::Value;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
-use crate::ledger::Logbook as _;
 use crate::mutant::mutant;
 use crate::operations::{Begun, EventKind, NewRemediation, Occurrence, RemediationLimits, RemediationState, SuppressedBy};
 use crate::policy::remediation::{Action, Facts, FiredAlert, Target, target};
@@ -187,7 +186,7 @@ fn asked(core: &Core, action: &Action, occasion: &Occasion, target: &str, is_dry
 /// Writes down that it begins, unless a limit stands against it.
 async fn begin(core: &Core, action: &Action, asked: &NewRemediation) -> crate::ledger::Result<Begun> {
     let limits = RemediationLimits {
-        cool_down_ms: if mutant!(cool_down_ignored) { 0 } else { action.cool_down_ms },
+        cool_down_ms: action.cool_down_ms,
         per_hour_max: action.per_hour_max,
         all_per_hour_max: core.setup.load().remediation.per_hour_max,
     };

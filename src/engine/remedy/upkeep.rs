@@ -8,7 +8,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::Timestamp;
-use crate::ledger::{Logbook as _, RemediationFilter};
+use crate::ledger::RemediationFilter;
 use crate::operations::RemediationState;
 use crate::service::periodic;
 use crate::telemetry::metrics;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::job::{PoolName, State};
-use crate::ledger::{Logbook as _, Scope};
+use crate::ledger::Scope;
 use crate::policy::remediation::{Action, FiredAlert, Lane, Target, Verify};
 
 use super::super::core::Core;

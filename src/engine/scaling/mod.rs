@@ -18,6 +18,7 @@ use crate::clock::Timestamp;
 use crate::job::PoolName;
 use crate::ledger::Setting;
 use crate::mutant::mutant;
+use crate::operations::EventKind;
 use crate::policy::catalog::Pool;
 use crate::policy::pressure::CpuMeter;
 use crate::policy::scaling::{self, Decision, Direction, Facts, History, Reading, bounds};
@@ -184,6 +185,10 @@ async fn decide(core: &Core, pool: &Pool, facts: &Facts, now: Timestamp) {
     metrics::scale_driven(name, direction.name(), metric);
     tracing::info!(pool.name = name, from = current, to = target, direction = direction.name(), metric,
         limiter = limiter.name(), proposals = %words(&decision), "Pool {name} {reason}");
+    let max = bounds(pool, &overrides, now).max;
+    let detail = serde_json::json!({ "from": current, "to": target, "max": max, "metric": metric,
+        "limiter": limiter.name() });
+    core.timeline.note(EventKind::Scaling, name, format!("Pool {name} {reason}"), Some(detail));
     remember(core, pool, *target, now).await;
 }
 

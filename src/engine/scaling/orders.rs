@@ -7,6 +7,7 @@ use crate::engine::core::Core;
 use crate::engine::{Refusal, settings};
 use crate::job::PoolName;
 use crate::ledger::Setting;
+use crate::mutant::mutant;
 use crate::policy::catalog::Pool;
 use crate::policy::scaling::{Order, Override};
 
@@ -62,7 +63,7 @@ impl Figures {
             let figure = figure.as_ref()?;
             Some(Order { workers: figure.workers, until: figure.until_ms.map(Timestamp) })
         };
-        let floors = [order(&self.floor), order(&self.remedy)];
+        let floors = [order(&self.floor).filter(|_| !mutant!(remedy_takes_the_operators_floor)), order(&self.remedy)];
         let floor = floors.into_iter().flatten().max_by_key(|floor| floor.workers);
         Override { min: order(&self.min), max: order(&self.max), floor }
     }
@@ -178,4 +179,30 @@ async fn drop_all(core: &Core, pool: &Pool) -> Result<(), Refusal> {
     settings::drop_one(core, OVERRIDE, pool.name.as_str(), core.clock.now()).await?;
     core.scaler.nudge();
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn figure(workers: usize) -> Option<Figure> {
+        Some(Figure { workers, until_ms: Some(1_000), by: String::new(), reason: String::new() })
+    }
+
+    #[test]
+    fn a_remedys_floor_stands_beside_the_operators() {
+        let floor = |floor, remedy| Figures { floor, remedy, ..Figures::default() }.orders().floor.map(|it| it.workers);
+        assert_eq!(floor(None, None), None);
+        assert_eq!(floor(figure(8), figure(5)), Some(8));
+        assert_eq!(floor(figure(8), figure(13)), Some(13));
+        assert_eq!(floor(figure(8), None), Some(8));
+        assert_eq!(floor(None, figure(5)), Some(5));
+    }
+
+    #[test]
+    fn what_an_older_version_wrote_is_read() {
+        let old = r#"{"min":null,"max":{"workers":8,"until_ms":null,"by":"ada","reason":""},"floor":null}"#;
+        let figures: Figures = serde_json::from_str(old).unwrap();
+        assert_eq!((figures.max.unwrap().workers, figures.remedy), (8, None));
+    }
 }

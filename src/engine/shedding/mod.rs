@@ -22,6 +22,7 @@ use crate::handler::Ran;
 use crate::job::{NewJob, QueueName};
 use crate::ledger::Setting;
 use crate::mutant::mutant;
+use crate::operations::EventKind;
 use crate::policy::catalog::JobType;
 use crate::policy::gate::Shed;
 use crate::policy::pressure::CpuMeter;
@@ -196,7 +197,7 @@ fn publish(core: &Core, standing: Standing) {
         if let (Some(old), Some(new)) = (before.queues.get(queue), after.queues.get(queue)) {
             tell_rule(&old.depth, &new.depth, Some(queue));
         }
-        tell_level(&before, &after, queue);
+        tell_level(core, &before, &after, queue);
         let is_opened = |known: &JobType| {
             let (old, new) = (before.lane(&known.name, queue), after.lane(&known.name, queue));
             old != new && new != Lane::Closed
@@ -227,7 +228,7 @@ fn tell_rule(old: &RuleView, new: &RuleView, queue: Option<&QueueName>) {
     }
 }
 
-fn tell_level(before: &Standing, after: &Standing, queue: &QueueName) {
+fn tell_level(core: &Core, before: &Standing, after: &Standing, queue: &QueueName) {
     let (from, to) = (before.level(queue), after.level(queue));
     if from == to {
         return;
@@ -238,6 +239,9 @@ fn tell_level(before: &Standing, after: &Standing, queue: &QueueName) {
     } else {
         format!("shedding is set to {}", after.mode)
     };
+    let words = format!("Queue {queue} sheds at level {to} (was {from}): {why}");
+    let detail = serde_json::json!({ "from": from, "to": to, "rules": rules.to_string() });
+    core.timeline.note(EventKind::Shedding, queue.as_str(), words, Some(detail));
     if to > from {
         tracing::warn!(queue.name = %queue, shed.level = to, shed.from = from, shed.rules = %rules,
             "Queue {queue} sheds at level {to} (was {from}): {why}");
@@ -291,6 +295,7 @@ pub(super) async fn refuse(core: &Core, checked: &mut [Result<NewJob, Refusal>])
         }
         let Ok(job) = &checked[at] else { continue };
         let queue = job.queue.clone();
+        core.refused.count(&queue);
         metrics::shed(queue.as_str(), rule.name());
         metrics::admitted(queue.as_str(), "refused", 1);
         lock(&core.shedding.refused).entry(queue.clone()).or_default().record(now, 0, false);

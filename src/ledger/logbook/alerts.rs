@@ -75,7 +75,7 @@ impl Near {
 #[derive(Debug)]
 struct Book {
     alerts: BTreeMap<(String, Timestamp), Occurrence>,
-    /// Newest first.
+    /// Oldest first; the newest that fits is taken.
     incidents: Vec<Near>,
     now: Timestamp,
     quiet_ms: i64,
@@ -107,7 +107,7 @@ impl Book {
                 (known.alert.heard_at, known.is_changed) = (now, true);
                 NotedAs::Resolved
             }
-            (Some(_), None) if known.lapsed => {
+            (Some(_), None) if known.lapsed || mutant!(stale_alert_fires_again) => {
                 (known.alert.note.ends_at, known.lapsed) = (None, false);
                 incident.into_iter().for_each(|incident| {
                     incident.firing += 1;
@@ -121,6 +121,7 @@ impl Book {
                 (known.alert.heard_at, known.is_changed) = (now, true);
                 NotedAs::Known
             }
+            (None, None) if mutant!(repeated_webhook_is_new) => NotedAs::New,
             (Some(_), Some(_)) | (None, None) => NotedAs::Known,
         }
     }
@@ -154,7 +155,7 @@ impl Book {
     fn incident_of(&mut self, note: &AlertNote) -> usize {
         // Nobody can have noticed what is still to come.
         let detected_at = note.starts_at.min(self.now);
-        let found = self.incidents.iter().position(|incident| incident.holds(note, self.quiet_ms));
+        let found = self.incidents.iter().rposition(|incident| incident.holds(note, self.quiet_ms));
         mutant!(every_alert_its_own_incident => { return self.open(note, detected_at) });
         match found {
             Some(place) => {
@@ -198,8 +199,8 @@ pub(in super::super) async fn note_alerts(
     let mut book = read(steps, notes, earliest, now, quiet_ms).await?;
     let told: Vec<_> = notes.iter().map(|note| book.take(note)).collect();
     write(steps, &mut book).await?;
-    let noted = |(what, key)| Noted { incident: book.alerts.get(&key).map_or(0, |known| known.alert.incident), what };
-    Ok(told.into_iter().map(noted).collect())
+    let answer = |(what, key)| Noted { incident: book.alerts.get(&key).map_or(0, |known| known.alert.incident), what };
+    Ok(told.into_iter().map(answer).collect())
 }
 
 async fn read(
@@ -223,6 +224,7 @@ async fn read(
             is_changed: false,
         });
     }
+    incidents.reverse();
     let mut since: BTreeMap<&str, Timestamp> = BTreeMap::new();
     for note in notes {
         let first = since.entry(&note.fingerprint).or_insert(note.starts_at);

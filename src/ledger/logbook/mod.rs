@@ -16,7 +16,7 @@ use super::row::Cells;
 use crate::clock::Timestamp;
 use crate::job::TypeName;
 use crate::operations::{
-    Alert, AlertNote, Begun, Event, FilledPart, Impact, Incident, NewEvent, NewRemediation, Noted, Remediation,
+    Alert, AlertNote, Begun, Event, FilledPart, Flaw, Impact, Incident, NewEvent, NewRemediation, Noted, Remediation,
     RemediationLimits, RemediationState,
 };
 
@@ -127,6 +127,9 @@ pub trait Logbook: Send + Sync {
     /// how many.
     async fn abandon_remediations(&self, began_before: Timestamp, words: &str, now: Timestamp) -> Result<u64>;
 
+    /// What in the store cannot be: damage of the file, a life that is live and at rest at once. A bounded look.
+    async fn flaws(&self) -> Result<Vec<Flaw>>;
+
     /// Drops a bounded part of what is no longer kept; answers how many rows.
     async fn retain_logbook(&self, keep: LogbookRetention, now: Timestamp) -> Result<u64>;
 }
@@ -236,11 +239,7 @@ pub(super) async fn incidents(
     Ok(incidents)
 }
 
-pub(super) async fn fill_in(
-    steps: &mut impl Statements,
-    incident: i64,
-    parts: &[FilledPart],
-) -> sqlx::Result<bool> {
+pub(super) async fn fill_in(steps: &mut impl Statements, incident: i64, parts: &[FilledPart]) -> sqlx::Result<bool> {
     steps.alone().await?;
     if steps.fetch(include_str!("sql/incident_known.sql"), &[Arg::Int(incident)]).await?.is_empty() {
         return Ok(false);
@@ -313,7 +312,19 @@ pub(super) async fn retain_logbook(
     Ok(dropped)
 }
 
-/// Every step but `impact`, which each store takes in its own way: `$implement` is given those that only look and those
+/// Live rows whose outcomes are looked for.
+const FLAWS_SAMPLE: i64 = 1_000;
+
+pub(super) async fn flaws(steps: &mut impl Statements) -> sqlx::Result<Vec<Flaw>> {
+    let twice = steps.fetch(include_str!("sql/flaws.sql"), &[Arg::Int(FLAWS_SAMPLE)]).await?;
+    let flaw = |row: &_| {
+        let words = format!("job {} is live although it is at rest", Cells::text(row, "id")?);
+        Ok(Flaw { kind: "live_and_at_rest", words })
+    };
+    twice.iter().map(flaw).collect()
+}
+
+/// Every step but `impact` and `flaws`, which each store takes in its own way: `$implement` is given those that only look and those
 /// that need a transaction, and makes the logbook of a store of them.
 macro_rules! every_step {
     ($implement:ident) => {

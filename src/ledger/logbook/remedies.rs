@@ -63,7 +63,7 @@ async fn limit(
     let found = steps.fetch(include_str!("sql/remedy_recent.sql"), &args).await?;
     let recent = found.first().ok_or(sqlx::Error::RowNotFound)?;
     let reaches = |column, most: u32| Ok::<_, sqlx::Error>(recent.int(column)? >= i64::from(most));
-    Ok(if reaches("repeated", 1)? {
+    Ok(if reaches("repeated", 1)? && !mutant!(remedy_begins_twice) {
         Some(SuppressedBy::Repeated)
     } else if reaches("cooling", 1)? && !mutant!(no_cool_down) {
         Some(SuppressedBy::CoolDown)
@@ -89,9 +89,10 @@ async fn add(
         None => RemediationState::Running,
     };
     let ended_at = (state != RemediationState::Running).then_some(now.millis());
-    let (alert, fingerprint, starts_at) = asked.cause.as_ref().map_or(("", "", 0), |cause| {
-        (cause.alert.as_str(), cause.fingerprint.as_str(), cause.starts_at.millis())
-    });
+    let (alert, fingerprint, starts_at) = asked
+        .cause
+        .as_ref()
+        .map_or(("", "", 0), |cause| (cause.alert.as_str(), cause.fingerprint.as_str(), cause.starts_at.millis()));
     let args = [
         Arg::Text(&asked.ticket),
         Arg::MaybeInt(asked.incident),
@@ -135,12 +136,7 @@ pub(in super::super) async fn end_remediation(
     after: Option<&str>,
     now: Timestamp,
 ) -> sqlx::Result<bool> {
-    let args = [
-        Arg::Int(number),
-        Arg::Text(state.name()),
-        Arg::Text(words),
-        Arg::MaybeText(after),
-        Arg::Int(now.millis()),
-    ];
+    let args =
+        [Arg::Int(number), Arg::Text(state.name()), Arg::Text(words), Arg::MaybeText(after), Arg::Int(now.millis())];
     Ok(steps.execute(include_str!("sql/remedy_end.sql"), &args).await? > 0)
 }

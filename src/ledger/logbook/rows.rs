@@ -80,8 +80,7 @@ pub(super) fn remediation(row: &impl Cells) -> sqlx::Result<Remediation> {
     let maybe_text = |column| row.maybe_text(column).map(|text| text.map(ToOwned::to_owned));
     let (fingerprint, state) = (text("fingerprint")?, row.text("state")?);
     let is_asked_for = fingerprint.is_empty();
-    let occurrence =
-        Occurrence { alert: text("alert")?, fingerprint, starts_at: Timestamp(row.int("starts_at")?) };
+    let occurrence = Occurrence { alert: text("alert")?, fingerprint, starts_at: Timestamp(row.int("starts_at")?) };
     let asked = NewRemediation {
         ticket: text("ticket")?,
         incident: row.maybe_int("incident")?,
@@ -113,9 +112,8 @@ pub(in super::super) fn impact_of(rows: &[impl Cells]) -> sqlx::Result<Vec<Impac
     for row in rows {
         let count = |column| row.int(column).map(|count| u64::try_from(count).unwrap_or_default());
         let queue = row.text("queue")?;
-        let impact = queues
-            .entry(queue.to_owned())
-            .or_insert_with(|| Impact { queue: queue.to_owned(), ..Impact::default() });
+        let impact =
+            queues.entry(queue.to_owned()).or_insert_with(|| Impact { queue: queue.to_owned(), ..Impact::default() });
         impact.accepted += count("accepted")?;
         impact.late += count("late")?;
         impact.put_off += count("put_off")?;

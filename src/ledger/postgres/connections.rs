@@ -15,7 +15,7 @@ use sqlx::postgres::{PgConnectOptions, PgConnection};
 use sqlx::{ConnectOptions as _, Connection as _};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use crate::ledger::Connected;
+use super::super::Connected;
 use crate::service::lock;
 
 /// How long leaving in order may take; the server notices a closed socket too.
@@ -29,24 +29,6 @@ pub(super) struct Connections {
     /// How long one statement may take on the server, in milliseconds.
     statement_ms: String,
     present: ArcSwap<Set>,
-    /// Calls that wait for a connection.
-    waiting: AtomicUsize,
-}
-
-/// A call that waits; it may be given up.
-struct Waiting<'a>(&'a AtomicUsize);
-
-impl<'a> Waiting<'a> {
-    fn counted_in(count: &'a AtomicUsize) -> Self {
-        count.fetch_add(1, Ordering::Relaxed);
-        Self(count)
-    }
-}
-
-impl Drop for Waiting<'_> {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
-    }
 }
 
 /// The connections of one time; [`Connections::renew`] begins another.
@@ -54,7 +36,12 @@ impl Drop for Waiting<'_> {
 struct Set {
     free: Arc<Semaphore>,
     idle: Mutex<Vec<PgConnection>>,
+    /// Calls that wait for one.
+    waiting: AtomicUsize,
 }
+
+/// A call that waits for a connection, until this is dropped.
+struct Waiting<'a>(&'a AtomicUsize);
 
 /// A connection while a call has it.
 #[derive(Debug)]
@@ -74,7 +61,16 @@ struct Call {
 
 impl Set {
     fn of(most: usize, idle: Vec<PgConnection>) -> Self {
-        Self { free: Arc::new(Semaphore::new(most)), idle: Mutex::new(idle) }
+        Self { free: Arc::new(Semaphore::new(most)), idle: Mutex::new(idle), waiting: AtomicUsize::new(0) }
+    }
+
+    /// Waits for a place; `None` once these connections are left.
+    async fn place(&self) -> Option<OwnedSemaphorePermit> {
+        if let Ok(permit) = self.free.clone().try_acquire_owned() {
+            return Some(permit);
+        }
+        let _waiting = Waiting::of(&self.waiting);
+        self.free.clone().acquire_owned().await.ok()
     }
 
     /// Takes leave of the server with those that nobody has; calls that come later fail, calls under way end.
@@ -92,22 +88,20 @@ impl Connections {
     pub(super) fn new(options: PgConnectOptions, most: u32, statement_ms: u64) -> Self {
         let most = usize::try_from(most.max(1)).unwrap_or(1);
         let present = ArcSwap::from_pointee(Set::of(most, Vec::new()));
-        Self { options, most, statement_ms: statement_ms.to_string(), present, waiting: AtomicUsize::default() }
+        Self { options, most, statement_ms: statement_ms.to_string(), present }
     }
 
     /// Waits for a connection and makes one if none is idle. The caller bounds the wait.
     pub(super) async fn take(&self) -> sqlx::Result<Taken> {
-        let waiting = Waiting::counted_in(&self.waiting);
         let (home, permit) = loop {
             let home = self.present.load_full();
-            match home.free.clone().acquire_owned().await {
-                Ok(permit) => break (home, permit),
+            match home.place().await {
+                Some(permit) => break (home, permit),
                 // Whoever waited for one of those that were left waits for one of the new.
-                Err(_closed) if !Arc::ptr_eq(&home, &self.present.load()) => {}
-                Err(_closed) => return Err(sqlx::Error::PoolClosed),
+                None if !Arc::ptr_eq(&home, &self.present.load()) => {}
+                None => return Err(sqlx::Error::PoolClosed),
             }
         };
-        drop(waiting);
         let idle = lock(&home.idle).pop();
         let connection = match idle {
             Some(connection) => connection,
@@ -153,14 +147,30 @@ impl Connections {
     /// How they are used.
     pub(super) fn figures(&self) -> Connected {
         let present = self.present.load();
-        let idle = lock(&present.idle).len();
-        let busy = self.most.saturating_sub(present.free.available_permits());
-        Connected { busy, idle, most: self.most, waiting: self.waiting.load(Ordering::Relaxed) }
+        Connected {
+            busy: self.most - present.free.available_permits().min(self.most),
+            idle: lock(&present.idle).len(),
+            most: self.most,
+            waiting: present.waiting.load(Ordering::Relaxed),
+        }
     }
 
     /// Takes leave of the server; calls that come later fail.
     pub(super) async fn close(&self) {
         self.present.load().close().await;
+    }
+}
+
+impl<'a> Waiting<'a> {
+    fn of(count: &'a AtomicUsize) -> Self {
+        count.fetch_add(1, Ordering::Relaxed);
+        Self(count)
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

@@ -12,7 +12,7 @@ use crate::ledger::logbook::{self, Arg, Statements, every_step};
 use crate::ledger::row::{bucket, signed};
 use crate::ledger::{IncidentFilter, Logbook, LogbookRetention, RemediationFilter, Result};
 use crate::operations::{
-    Alert, AlertNote, Begun, Event, FilledPart, Impact, Incident, NewEvent, NewRemediation, Noted, Remediation,
+    Alert, AlertNote, Begun, Event, FilledPart, Flaw, Impact, Incident, NewEvent, NewRemediation, Noted, Remediation,
     RemediationLimits, RemediationState,
 };
 
@@ -77,6 +77,16 @@ macro_rules! implement {
                 };
                 self.call(&stage, work).await
             })+
+
+            async fn flaws(&self) -> Result<Vec<Flaw>> {
+                let stage = Stage::default();
+                let work = async {
+                    let mut connection = self.connections.take().await?;
+                    let found = logbook::flaws(&mut Steps(&mut connection)).await;
+                    connection.end(found)
+                };
+                self.call(&stage, work).await
+            }
 
             async fn impact(&self, from: Timestamp, until: Timestamp, slas: &[(TypeName, u64)]) -> Result<Vec<Impact>> {
                 let stage = Stage::default();

@@ -9,9 +9,10 @@ use crate::clock::Timestamp;
 use crate::job::TypeName;
 use crate::ledger::fault::{self, Stage};
 use crate::ledger::logbook::{self, Arg, Statements, every_step};
+use crate::ledger::row::Cells as _;
 use crate::ledger::{IncidentFilter, Logbook, LogbookRetention, RemediationFilter, Result};
 use crate::operations::{
-    Alert, AlertNote, Begun, Event, FilledPart, Impact, Incident, NewEvent, NewRemediation, Noted, Remediation,
+    Alert, AlertNote, Begun, Event, FilledPart, Flaw, Impact, Incident, NewEvent, NewRemediation, Noted, Remediation,
     RemediationLimits, RemediationState,
 };
 
@@ -73,6 +74,22 @@ macro_rules! implement {
                 let done: sqlx::Result<$done> = work.await;
                 self.end(connection, done).await.map_err(|error| told(&error))
             })+
+
+            async fn flaws(&self) -> Result<Vec<Flaw>> {
+                let work = async {
+                    let mut connection = self.reader().await?;
+                    let mut found = logbook::flaws(&mut Steps(&mut connection)).await?;
+                    let check = sqlx::query(include_str!("sql/flaws_of_file.sql"));
+                    for row in check.fetch_all(&mut *connection).await? {
+                        let words = row.text("quick_check")?;
+                        if words != "ok" {
+                            found.push(Flaw { kind: "damaged_file", words: format!("{}: {words}", self.place) });
+                        }
+                    }
+                    Ok(found)
+                };
+                work.await.map_err(|error| fault::sqlite(&self.place, &error, false))
+            }
 
             async fn impact(&self, from: Timestamp, until: Timestamp, slas: &[(TypeName, u64)]) -> Result<Vec<Impact>> {
                 let slas: Vec<(&str, u64)> = slas.iter().map(|(name, sla_ms)| (name.as_str(), *sla_ms)).collect();

@@ -18,11 +18,11 @@ use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use sqlx::pool::PoolConnection;
 use sqlx::sqlite::{
     SqliteArguments, SqliteAutoVacuum, SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePool,
     SqlitePoolOptions, SqliteRow, SqliteSynchronous,
 };
-use sqlx::pool::PoolConnection;
 use sqlx::{ConnectOptions, Connection as _, Sqlite};
 use tokio::time::Instant;
 
@@ -163,8 +163,7 @@ impl SqliteLedger {
         query: sqlx::query::Query<'_, sqlx::Sqlite, SqliteArguments>,
         read: fn(&SqliteRow) -> sqlx::Result<T>,
     ) -> Result<Vec<T>> {
-        let work =
-            async { query.fetch_all(&mut *self.reader().await?).await?.iter().map(read).collect() };
+        let work = async { query.fetch_all(&mut *self.reader().await?).await?.iter().map(read).collect() };
         let rows: sqlx::Result<Vec<T>> = work.await;
         rows.map_err(|error| fault::sqlite(&self.place, &error, false))
     }

@@ -387,6 +387,34 @@ pub const CATALOG: &[Metric] = &[
         "Entries put right: outage (pushed again after a failed push), missing, ghost, misplaced, pause, lease",
     ),
     metric(
+        "ganger_alerts_received_total",
+        Kind::Counter,
+        "status",
+        "Alerts in webhooks that were noted by this node: firing, resolved, or ignored by configuration",
+    ),
+    metric("ganger_incidents_total", Kind::Counter, "", "Incidents so far; the same on every node"),
+    metric("ganger_incidents_open", Kind::Gauge, "", "Incidents that are not over; the same on every node"),
+    metric(
+        "ganger_incident_seconds",
+        Kind::Gauge,
+        "phase",
+        "Mean seconds from detection over the last 50 incidents: to notice, response or resolution; absent without any",
+    ),
+    metric("ganger_timeline_events_total", Kind::Counter, "kind", "Events that this node has noted in the timeline"),
+    metric(
+        "ganger_timeline_dropped_total",
+        Kind::Counter,
+        "",
+        "Events that were not written: too many waited for the ledger, or it refused them",
+    ),
+    metric(
+        "ganger_integrity_violations_total",
+        Kind::Counter,
+        "kind",
+        "Findings that cannot be unless data is damaged or somebody else wrote it: unexplained_repair, foreign_broker, \
+         live_and_at_rest, damaged_file, not_json, unreadable_row",
+    ),
+    metric(
         "ganger_config_reloads_total",
         Kind::Counter,
         "outcome",

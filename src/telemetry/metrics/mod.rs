@@ -6,6 +6,7 @@
 
 mod catalog;
 mod classes;
+mod incidents;
 mod measures;
 
 use metrics::{Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
@@ -20,6 +21,7 @@ use crate::policy::shedding::Rule;
 
 pub use catalog::{CATALOG, Kind, Metric};
 pub use classes::ErrorClasses;
+pub use incidents::{alerts_received, incident_times, incidents, integrity_violated, timeline_dropped, timeline_noted};
 pub use measures::{measured, observations_refused, observed, policy_evaluated};
 
 /// Bucket edges of waits and runs in seconds: fine where a queue is quick, and exactly at the SLAs.
@@ -118,6 +120,7 @@ pub fn start_at_zero(catalog: &Catalog) {
         counter!("ganger_config_reloads_total", "outcome" => outcome).absolute(0);
     }
     measures::start_at_zero();
+    incidents::start_at_zero();
     for verdict in Verdict::ALL {
         counter!("ganger_review_decisions_total", "decision" => verdict.name()).absolute(0);
     }
@@ -286,9 +289,9 @@ pub fn remediated(action: &str, result: &'static str) {
     counter!("ganger_remediations_total", "action" => action.to_owned(), "result" => result).increment(1);
 }
 
-/// Counts an alert that found no place among those that wait.
-pub fn remediation_overflowed() {
-    counter!("ganger_remediation_overflows_total").increment(1);
+/// Counts alerts that found no place among those that wait.
+pub fn remediation_overflowed(count: u64) {
+    counter!("ganger_remediation_overflows_total").increment(count);
 }
 
 /// Shows whether alerts are acted on at all.

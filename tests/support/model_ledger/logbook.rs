@@ -7,8 +7,8 @@ use ganger::clock::Timestamp;
 use ganger::job::{State, TypeName};
 use ganger::ledger::{IncidentFilter, Logbook, LogbookRetention, RemediationFilter, Result};
 use ganger::operations::{
-    Alert, AlertNote, Begun, Event, EventKind, FilledPart, Impact, Incident, NewEvent, NewRemediation, Noted, NotedAs,
-    Remediation, RemediationLimits, RemediationState, SuppressedBy, severity_rank,
+    Alert, AlertNote, Begun, Event, EventKind, FilledPart, Flaw, Impact, Incident, NewEvent, NewRemediation, Noted,
+    NotedAs, Remediation, RemediationLimits, RemediationState, SuppressedBy, severity_rank,
 };
 
 use super::{ModelLedger, Row, Store};
@@ -112,8 +112,7 @@ impl Book {
         for incident in self.incidents.values_mut() {
             let of = self.alerts.iter().filter(|(alert, _)| alert.incident == incident.number);
             let ends: Vec<Option<Timestamp>> = of.map(|(alert, _)| alert.note.ends_at).collect();
-            let resolved_at =
-                if ends.iter().any(Option::is_none) { None } else { ends.into_iter().max().flatten() };
+            let resolved_at = if ends.iter().any(Option::is_none) { None } else { ends.into_iter().max().flatten() };
             if resolved_at != incident.resolved_at {
                 (incident.resolved_at, incident.impact) = (resolved_at, None);
             }
@@ -143,12 +142,8 @@ impl Book {
 
     fn begin(&mut self, asked: &NewRemediation, limits: &RemediationLimits, now: Timestamp) -> Begun {
         if let Some(known) = self.remediations.iter().find(|remedy| remedy.asked.ticket == asked.ticket) {
-            let limit = [
-                SuppressedBy::Repeated,
-                SuppressedBy::CoolDown,
-                SuppressedBy::ActionBudget,
-                SuppressedBy::Budget,
-            ];
+            let limit =
+                [SuppressedBy::Repeated, SuppressedBy::CoolDown, SuppressedBy::ActionBudget, SuppressedBy::Budget];
             let limit = limit.into_iter().find(|limit| limit.name() == known.reason);
             return limit.map_or(Begun::Begun(known.number), Begun::Suppressed);
         }
@@ -159,13 +154,11 @@ impl Book {
             .collect();
         let of_action = || begun.iter().filter(|remedy| remedy.asked.action == asked.action);
         let hour = |remedy: &&&Remediation| remedy.began_at > now.plus_ms(-3_600_000);
-        let occurrence = |remedy: &NewRemediation| {
-            remedy.cause.as_ref().map(|cause| (cause.fingerprint.clone(), cause.starts_at))
-        };
+        let occurrence =
+            |remedy: &NewRemediation| remedy.cause.as_ref().map(|cause| (cause.fingerprint.clone(), cause.starts_at));
         let repeats = asked.cause.is_some() && of_action().any(|remedy| occurrence(&remedy.asked) == occurrence(asked));
-        let cooling = of_action().any(|remedy| {
-            remedy.asked.target == asked.target && remedy.began_at > now.plus_ms(-limits.cool_down_ms)
-        });
+        let cooling = of_action()
+            .any(|remedy| remedy.asked.target == asked.target && remedy.began_at > now.plus_ms(-limits.cool_down_ms));
         let limit = if repeats {
             Some(SuppressedBy::Repeated)
         } else if cooling {
@@ -414,6 +407,14 @@ impl Logbook for ModelLedger {
             }
         }
         Ok(count)
+    }
+
+    async fn flaws(&self) -> Result<Vec<Flaw>> {
+        let store = self.store();
+        let at_rest = |row: &&Row| store.finished.values().any(|other| other.job.spec.id == row.job.spec.id);
+        let twice = store.live.values().filter(at_rest).map(|row| &row.job.spec.id);
+        let flaw = |id| Flaw { kind: "live_and_at_rest", words: format!("job {id} is live although it is at rest") };
+        Ok(twice.map(flaw).collect())
     }
 
     async fn retain_logbook(&self, keep: LogbookRetention, now: Timestamp) -> Result<u64> {

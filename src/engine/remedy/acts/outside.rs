@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 
+use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
 use crate::handler::outside::{Errand, Notice};
-use crate::policy::remediation::{Call, Facts};
+use crate::policy::remediation::{Call, Facts, Template};
 
 use super::super::super::core::Core;
 use super::super::calls;
@@ -32,7 +33,8 @@ pub(super) async fn post(core: &Core, call: &Call, facts: &Facts<'_>) -> Result<
     let body = if call.fields.is_empty() {
         facts.json()
     } else {
-        call.fields.iter().map(|(name, template)| (name.clone(), template.render(facts).into())).collect()
+        let member = |(name, template): (&String, &Template)| (name.clone(), Value::String(template.render(facts)));
+        call.fields.iter().map(member).collect()
     };
     let notice = Notice {
         id: format!("remediation-{}", facts.number),

@@ -13,11 +13,9 @@ fn meant(core: &Core, names: &[PoolName]) -> Vec<PoolView> {
     scaling::everywhere(core).into_iter().filter(|view| names.contains(&view.pool.name)).collect()
 }
 
-/// What each node has to have, so that the pool has `add` workers more over all of them; at most what it may have.
-fn floor(view: &PoolView, add: usize) -> usize {
-    let nodes = view.nodes.len().max(1);
-    let desired: usize = view.nodes.iter().map(|node| node.desired).sum();
-    (desired + add).div_ceil(nodes).min(view.bounds.max)
+/// What each node has to have, so that a pool of these sizes has `add` workers more over all nodes; at most `max`.
+fn floor(sizes: &[usize], add: usize, max: usize) -> usize {
+    (sizes.iter().sum::<usize>() + add).div_ceil(sizes.len().max(1)).min(max)
 }
 
 /// Whether all of them are at their most.
@@ -42,7 +40,8 @@ pub(super) async fn scale(
 ) -> Result<Done, String> {
     let mut floors = Vec::new();
     for view in meant(core, names) {
-        let workers = floor(&view, add);
+        let sizes: Vec<usize> = view.nodes.iter().map(|node| node.desired).collect();
+        let workers = floor(&sizes, add, view.bounds.max);
         let raised = scaling::raise(core, &view.pool, workers, ttl_ms, &author.by, &author.reason).await;
         raised.map_err(|refusal| refusal.to_string())?;
         floors.push((view.pool.name, workers));
@@ -89,4 +88,26 @@ pub(super) async fn replace(core: &Core, names: &[PoolName]) -> Result<Done, Str
     }
     let who = if sick.is_empty() { "nobody any more".to_owned() } else { sick.join(", ") };
     Ok(Done::of(format!("replaced were to be {who}"), Goal::Nothing))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pool_grows_by_so_many_over_all_its_nodes_and_not_on_each() {
+        for (sizes, add, max, expected) in [
+            (&[5][..], 5, 20, 10),
+            (&[5, 5], 5, 20, 8),
+            (&[20, 2], 5, 20, 14),
+            (&[18], 5, 20, 20),
+            (&[], 5, 20, 5),
+        ] {
+            let each = floor(sizes, add, max);
+            assert_eq!(each, expected, "{sizes:?}");
+            let total: usize = sizes.iter().map(|size| each.max(*size)).sum();
+            let least = (sizes.iter().sum::<usize>() + add).min(max * sizes.len());
+            assert!(total >= least, "{sizes:?}: {total}");
+        }
+    }
 }
