@@ -96,7 +96,15 @@ fn books(url: &str, seat: &str) -> Vec<Value> {
         click("#confirm"),
         expects("is confirmed"),
         snapshot(),
+        step("take_screenshot", json!({})),
     ]
+}
+
+/// The job in docs/HANDLERS.md.
+fn documented() -> String {
+    let text = std::fs::read_to_string(repository("docs/HANDLERS.md")).unwrap();
+    let section = text.split("### Playwright MCP").nth(1).unwrap();
+    section.split("```json").nth(1).unwrap().split("```").next().unwrap().to_owned()
 }
 
 fn test(steps: Vec<Value>) -> Value {
@@ -137,11 +145,20 @@ async fn a_ticket_is_booked_in_a_real_browser() {
     );
     has(&results[9], &["radio \"Invoice\" [checked]", "checkbox \"I accept the terms\" [checked]"]);
     has(&results[12], &["Thank you, Ada Lovelace", "Seats: D-4. Total: €52.", "Tickets go to ada@example.org"]);
+    let picture = results[13].as_array().unwrap().iter().find(|part| part["type"] == "image").unwrap();
+    assert!(picture["data"].as_str().unwrap().starts_with("iVBORw0KGgo"), "a picture: {picture}");
     // And the site knows of it: nobody else gets the seat.
     let map = reqwest::get(format!("{url}shows/hamlet")).await.unwrap().text().await.unwrap();
     let seat = map.split("id=\"seat-D-4\"").nth(1).unwrap().split('>').next().unwrap();
     assert!(seat.contains("disabled"), "{seat}");
     fails(&daemon, books(&url, "D-4"), "assertion_failure").await;
+    // The payload that the documents show.
+    let mut documented: Value = serde_json::from_str(&documented().replace("http://127.0.0.1:8080/", &url)).unwrap();
+    documented["payload"]["steps"][1]["arguments"]["target"] = json!("#seat-D-5");
+    documented["payload"]["steps"][4]["arguments"]["text"] = json!("Seats: D-5");
+    let job = daemon.at_rest(&daemon.submit(documented).await).await;
+    assert_eq!(job["state"], "succeeded", "{job}");
+    has(&job["result"][5], &["Hamlet", ": Ada"]);
     // By the references of a snapshot, as an agent would.
     let seen = result(&daemon, "test_execution", json!({"steps": [navigate(&url), snapshot()]})).await;
     let line = seen[1].as_str().unwrap().lines().find(|line| line.contains("searchbox")).unwrap();

@@ -100,7 +100,7 @@ async fn a_result_beyond_the_limit_is_a_failure(kind: Kind) {
 
 async fn a_long_run_that_shows_life_goes_on(kind: Kind) {
     let far = kind.start().await;
-    let began = std::time::Instant::now();
+    let began = tokio::time::Instant::now();
     let ran = run(&far, &json!({"do": "work", "signs": 60, "every_ms": 50})).await;
     assert!(result(&ran).as_str().unwrap().ends_with("done"), "{ran:?}");
     assert!(began.elapsed() > super::far::IDLE, "it took no longer than silence may");
