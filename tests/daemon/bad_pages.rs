@@ -19,11 +19,11 @@ const DAEMON_MAX: u64 = 60 << 20;
 
 /// A site of bad pages.
 async fn bad_site() -> (String, JoinSet<()>) {
-    let html = [(CONTENT_TYPE, "text/html")];
+    let html = || [(CONTENT_TYPE, "text/html")];
     let endless = move || async move {
         let piece = Bytes::from("<p>more</p>".repeat(4_096));
         let pieces = futures_util::stream::repeat_with(move || Ok::<_, std::io::Error>(piece.clone()));
-        (html, Body::from_stream(pieces)).into_response()
+        (html(), Body::from_stream(pieces)).into_response()
     };
     let router = Router::new()
         .route("/endless", get(endless))
@@ -33,7 +33,7 @@ async fn bad_site() -> (String, JoinSet<()>) {
         .route("/text", get(|| async { Html("just words, and no tag") }))
         .route("/empty", get(|| async { Html("") }))
         .route("/picture", get(|| async { ([(CONTENT_TYPE, "image/png")], vec![0x89_u8; 100_000]) }))
-        .route("/binary", get(move || async move { (html, vec![0_u8; 100_000]) }))
+        .route("/binary", get(move || async move { (html(), vec![0_u8; 100_000]) }))
         .route("/json", get(|| async { ([(CONTENT_TYPE, "application/json")], "{\"a\": [1]}") }))
         .route("/good", get(|| async { Html("<title>Good</title><form><input name=q><button>Go</button></form>") }));
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
