@@ -22,6 +22,10 @@ name = "fail"
 [job_types.analytics_queries.handler]
 kind = "builtin"
 name = "noop"
+# Most runs fail here on purpose, and the machine has other work.
+[shedding]
+cpu = 1.0
+error_rate = 1.0
 "#;
 
 /// Blocks that need a program which is not there: their marks, and who runs them instead.
