@@ -9,6 +9,7 @@ import re
 import subprocess
 import sys
 import time
+import urllib.error
 import urllib.parse
 
 import alerts
@@ -170,6 +171,20 @@ def about_commands(manager):
             yield f"{block}{ran.stdout}{ran.stderr}"
 
 
+def about_webhook(daemon):
+    """The daemon has heard of the trial alerts, and of nobody without a token."""
+    heard = json.loads(fetch(f"http://{daemon}/v1/incidents"))["incidents"]
+    if not heard:
+        yield "the daemon heard of no alert"
+    try:
+        fetch(f"http://{daemon}/v1/alerts", {"version": "4", "alerts": []}, token="none")
+    except urllib.error.HTTPError as refused:
+        if refused.code != 401:
+            yield f"a webhook without the token is answered {refused.code}"
+    else:
+        yield "a webhook without the token is taken"
+
+
 def main(ganger):
     with stage.Stage(ganger) as site:
         second = site.cluster(CONFIG)
@@ -184,7 +199,8 @@ def main(ganger):
         until("the demo's day is over", lambda: "stays up for a look around" in site.log("demo"), 600)
         # What counts for an hour or five minutes has been there for a minute by now; the last looks follow.
         until("the last figures are scraped", lambda: time.time() > began + 40)
-        wrong = [*about_queries(prometheus, began), *about_rules(prometheus), *about_inhibitions(manager), *about_commands(manager)]
+        wrong = [*about_queries(prometheus, began), *about_rules(prometheus), *about_inhibitions(manager),
+                 *about_webhook(second), *about_commands(manager)]
         for daemon in (first, second):
             wrong += about_metrics(daemon)
         heard = {receiver for receiver, _, _ in stage.Sink.heard}

@@ -22,6 +22,10 @@ name = "fail"
 [job_types.analytics_queries.handler]
 kind = "builtin"
 name = "noop"
+# Most runs fail here on purpose, and the machine has other work.
+[shedding]
+cpu = 1.0
+error_rate = 1.0
 "#;
 
 /// Blocks that need a program which is not there: their marks, and who runs them instead.
@@ -77,7 +81,7 @@ async fn things(daemon: &Daemon) -> Vec<(&'static str, String)> {
     let worker = workers["workers"].as_array().unwrap().iter().find(of_exec).expect("a worker");
     let worker = format!("{}:{}", worker["node"].as_str().unwrap(), worker["name"].as_str().unwrap());
     let incidents = daemon.get("/v1/incidents").await;
-    let incident = incidents["incidents"][0]["number"].as_i64().expect("an incident");
+    let incident = incidents["incidents"][0]["id"].as_i64().expect("an incident");
     vec![
         ("JOB", daemon.submit(waiting).await),
         ("FAILED", failed),
