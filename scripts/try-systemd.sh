@@ -5,8 +5,8 @@
 #
 # Shown: a start waits for READY and for the ledger, the status is told, a reload takes a configuration over, Redis may
 # hang for a minute without a restart, a daemon whose threads are stopped from outside is killed by the watchdog and
-# started again, credentials arrive as files, a stop drains and ends with 0, and a wrong configuration is not started
-# again and again. What a user manager cannot do is left out of the unit for this: the user, the sandbox of mounts and
+# started again, credentials arrive as files, a stop drains and ends with 0, Node runs as a handler with the drop-in and only
+# with it, and a wrong configuration is not started again and again. What a user manager cannot do is left out of the unit for this: the user, the sandbox of mounts and
 # users, and network-online.target. Needs root (for the namespace), systemd 252 or newer, redis-server and PostgreSQL.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -179,6 +179,28 @@ echo "stopped with status 0 after $((SECONDS - began)) s"
 systemctl --user start ganger
 curl -s -H "Authorization: Bearer $token" "http://127.0.0.1:$port/v1/jobs/$id" |
   python3 -c 'import json, sys; job = json.load(sys.stdin); assert (job["state"], job["attempts"]) == ("succeeded", 1), job'
+
+if node=$(command -v node); then
+  say "a JIT compiler needs the drop-in"
+  cat >>"$folder/ganger.toml" <<CONFIG
+[job_types.try_jit]
+queue = "try"
+[job_types.try_jit.handler]
+kind = "command"
+program = "$(realpath "$node")"
+args = ["-e", "console.log(41 + 1)"]
+CONFIG
+  state_of_jit() {
+    ganger submit try_jit --wait -o json 2>/dev/null | python3 -c 'import json, sys; print(json.load(sys.stdin)["state"])' || true
+  }
+  systemctl --user restart ganger
+  [ "$(state_of_jit)" = in_review ] || fail "node ran in spite of MemoryDenyWriteExecute"
+  install -D deploy/systemd/50-jit.conf "$folder/units/ganger.service.d/50-jit.conf"
+  sed -i '/^TasksMax=/d' "$folder/units/ganger.service.d/50-jit.conf"
+  systemctl --user daemon-reload
+  systemctl --user restart ganger
+  [ "$(state_of_jit)" = succeeded ] || fail "node does not run with the drop-in"
+fi
 
 say "a wrong configuration is not tried again"
 echo 'queuez = 1' >"$folder/ganger.toml"
