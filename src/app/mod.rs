@@ -7,8 +7,8 @@ mod adapters;
 mod data_dir;
 mod manager;
 mod mcp;
-mod outside;
 mod migrate;
+mod outside;
 mod serve;
 
 use std::path::PathBuf;

@@ -50,7 +50,16 @@ impl Timeline {
     /// An empty timeline of one run of the daemon.
     pub(super) fn new(clock: Arc<dyn Clock>, node: NodeId, node_name: String) -> Self {
         let (due, steps) = Default::default();
-        Self { clock, node, node_name, mark: AtomicI64::new(0), waiting: Mutex::default(), due, steps, writing: tokio::sync::Mutex::default() }
+        Self {
+            clock,
+            node,
+            node_name,
+            mark: AtomicI64::new(0),
+            waiting: Mutex::default(),
+            due,
+            steps,
+            writing: tokio::sync::Mutex::default(),
+        }
     }
 
     /// Notes that something happened just now; waits for nothing and cannot fail.

@@ -22,7 +22,8 @@ pub fn chromium() -> String {
 /// A program of the system, under the first of its names that is there.
 pub fn system(names: &[&str]) -> String {
     let path = std::env::var_os("PATH").unwrap_or_default();
-    let found = names.iter().find_map(|name| std::env::split_paths(&path).map(|in_| in_.join(name)).find(|it| it.exists()));
+    let found =
+        names.iter().find_map(|name| std::env::split_paths(&path).map(|in_| in_.join(name)).find(|it| it.exists()));
     let found = found.unwrap_or_else(|| panic!("{} is not there: run scripts/foreign.sh, which installs it", names[0]));
     found.to_str().expect("a path of plain text").to_owned()
 }

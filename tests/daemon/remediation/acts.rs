@@ -129,7 +129,8 @@ async fn a_job_is_submitted_once_for_an_occurrence(footing: Footing) {
 
 async fn what_handlers_are_told_otherwise_lapses(footing: Footing) {
     let site = Site::new(footing).await;
-    let rules = "[remediation.actions.lower]\nkind = 'override'\nname = 'healing_threshold'\nvalue = 0.7\nttl_ms = 3000\n";
+    let rules =
+        "[remediation.actions.lower]\nkind = 'override'\nname = 'healing_threshold'\nvalue = 0.7\nttl_ms = 3000\n";
     let daemon = site.start(rules).await;
     let told = async || {
         let id = daemon.submit(json!({"type": "shell", "payload": "echo $GANGER_OVERRIDES"})).await;
@@ -288,14 +289,22 @@ async fn unhealthy_workers_are_replaced_beyond_the_pools_own_pace() {
     let replaced = "ganger_worker_replacements_total{pool=\"work-workers\",reason=\"memory\"}";
     until("one is replaced and one is sick", || async {
         let workers = daemon.get("/v1/workers").await;
-        let sick = workers["workers"].as_array().unwrap().iter().filter(|it| it["why"].is_string() && it["state"] != "draining").count();
+        let sick = workers["workers"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .filter(|it| it["why"].is_string() && it["state"] != "draining")
+            .count();
         (daemon.metric(replaced).await == 1.0 && sick == 1).then_some(())
     })
     .await;
     tell(&daemon, &alert("WorkerUnhealthy", &json!({"worker_pool": "work-workers"}))).await;
     let row = ended(&daemon, "heal").await;
     assert_eq!(row["state"], "healed", "{row}");
-    assert_eq!((&row["before"]["pools"][0]["unhealthy"], &row["after"]["pools"][0]["unhealthy"]), (&json!(1), &json!(0)));
+    assert_eq!(
+        (&row["before"]["pools"][0]["unhealthy"], &row["after"]["pools"][0]["unhealthy"]),
+        (&json!(1), &json!(0))
+    );
     assert_eq!(daemon.metric(replaced).await, 2.0);
     for id in &ids {
         assert_eq!(daemon.at_rest(id).await["state"], "succeeded");
