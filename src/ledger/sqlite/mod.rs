@@ -35,6 +35,7 @@ use super::{
 };
 use crate::clock::{Clock, Timestamp};
 use crate::job::{Fence, Job, JobId, NewJob, NodeId, Review, Seq, TypeName};
+use crate::service::at_its_pace;
 
 const MIGRATIONS: Known = &[
     (1, "ledger", include_str!("../../../migrations/sqlite/0001_ledger.sql")),
@@ -164,7 +165,7 @@ impl SqliteLedger {
 
     /// Writes with one statement; answers how many rows it changed.
     async fn write(&self, query: sqlx::query::Query<'_, sqlx::Sqlite, SqliteArguments>) -> Result<u64> {
-        let done = query.execute(&self.writer).await;
+        let done = at_its_pace(query.execute(&self.writer)).await;
         Ok(done.map_err(|error| fault::sqlite(&self.place, &error, true))?.rows_affected())
     }
 
@@ -180,7 +181,7 @@ impl SqliteLedger {
             transaction.commit().await?;
             Ok(value)
         };
-        let done: sqlx::Result<T> = all.await;
+        let done: sqlx::Result<T> = at_its_pace(all).await;
         if done.is_err() {
             // On a full disk SQLite rolls back by itself, and the connection would for ever believe that
             // its transaction is open: the next one starts afresh.
