@@ -103,7 +103,8 @@ check_unit() {
   [ -z "$said" ] || { echo "$said"; return 1; }
   # The threshold is in tenths.
   systemd-analyze security --offline=true --threshold=19 deploy/systemd/ganger.service | tail -n 1
-  systemd-sysusers --dry-run "$PWD/deploy/systemd/ganger.sysusers" >/dev/null
+  systemd-sysusers --dry-run "$PWD/deploy/systemd/ganger.sysusers" >/dev/null 2>&1 ||
+    { systemd-sysusers --dry-run "$PWD/deploy/systemd/ganger.sysusers"; return 1; }
   systemd-tmpfiles --create --root="$(mktemp -d -p target/foreign)" "$PWD/deploy/systemd/ganger.tmpfiles"
 }
 
@@ -117,7 +118,7 @@ checks+=(compose)
 check_compose() {
   need_python check-jsonschema==0.39.0 podman-compose==1.6.0
   check-jsonschema --builtin-schema vendor.compose-spec docker-compose.yml
-  podman-compose --file docker-compose.yml config >target/foreign/compose.yml
+  podman-compose --profile monitoring --file docker-compose.yml config >target/foreign/compose.yml
   python scripts/compose_rules.py target/foreign/compose.yml
 }
 
@@ -145,7 +146,8 @@ PYTHON
 
 checks+=(package)
 check_package() {
-  need lintian lintian
+  # It is made of many packages, so unpacking one does not help.
+  command -v lintian >/dev/null || { echo "lintian is missing (Debian: apt-get install lintian)" >&2; return 1; }
   local package
   package=$(scripts/package.sh)
   lintian --fail-on error "$package"

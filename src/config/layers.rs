@@ -86,7 +86,8 @@ impl Sources {
 
     /// Where a service manager puts secrets for this process.
     pub(super) fn credentials_directory(&self) -> Option<PathBuf> {
-        self.environment.iter().find(|(name, _)| name == "CREDENTIALS_DIRECTORY").map(|(_, value)| value.into())
+        let set = self.environment.iter().find(|(name, value)| name == "CREDENTIALS_DIRECTORY" && !value.is_empty());
+        set.map(|(_, value)| value.into())
     }
 }
 

@@ -24,7 +24,7 @@ use tokio_util::sync::CancellationToken;
 use crate::chance::Chance;
 use crate::mutant::mutant;
 
-pub use progress::turn;
+pub use progress::{at_its_pace, turn};
 
 /// Restarts within [`RESTART_WINDOW`] that a service is allowed.
 const RESTARTS_MAX: usize = 5;
@@ -252,6 +252,19 @@ mod tests {
         supervisor.start("doomed", || async {});
         let words = supervisor.failed().await;
         assert!(words.contains("doomed"), "{words}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_waits_for_a_disk_moves_and_what_waits_for_nothing_is_stuck() {
+        let supervisor = Supervisor::new();
+        supervisor.start("slow", || turn(at_its_pace(std::future::pending())));
+        supervisor.start("wedged", || turn(std::future::pending()));
+        supervisor.watch_progress(Duration::from_secs(2), 3);
+        while supervisor.stuck().is_empty() {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+        }
+        tokio::time::sleep(Duration::from_secs(600)).await;
+        assert_eq!(supervisor.stuck(), ["wedged"]);
     }
 
     #[tokio::test]

@@ -13,8 +13,12 @@ use std::future::{Future, poll_fn};
 use std::pin::pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use super::lock;
+
+/// Between two signs of life while something takes its time; well below the time after which a service is stuck.
+const SIGN_EVERY: Duration = Duration::from_secs(1);
 
 tokio::task_local! {
     static STRIDE: Arc<Stride>;
@@ -47,6 +51,17 @@ struct Seen {
 pub async fn turn<F: Future>(work: F) -> F::Output {
     let _turning = STRIDE.try_with(|stride| Turning::begin(stride.clone())).ok();
     work.await
+}
+
+/// Waits for something that nobody here can hurry or bound, such as a disk. Meanwhile the service counts as moving: a
+/// restart would wait for the same.
+pub async fn at_its_pace<F: Future>(work: F) -> F::Output {
+    let mut work = pin!(work);
+    loop {
+        if let Ok(done) = tokio::time::timeout(SIGN_EVERY, work.as_mut()).await {
+            return done;
+        }
+    }
 }
 
 struct Turning(Arc<Stride>);

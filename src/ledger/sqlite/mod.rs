@@ -37,6 +37,7 @@ use super::{
 };
 use crate::clock::{Clock, Timestamp};
 use crate::job::{Fence, Job, JobId, NewJob, NodeId, Review, Seq, TypeName};
+use crate::service::at_its_pace;
 
 const MIGRATIONS: Known = &[
     (1, "ledger", include_str!("../../../migrations/sqlite/0001_ledger.sql")),
@@ -170,7 +171,7 @@ impl SqliteLedger {
 
     /// Writes with one statement; answers how many rows it changed.
     async fn write(&self, query: sqlx::query::Query<'_, sqlx::Sqlite, SqliteArguments>) -> Result<u64> {
-        let done = query.execute(&self.writer).await;
+        let done = at_its_pace(query.execute(&self.writer)).await;
         Ok(done.map_err(|error| fault::sqlite(&self.place, &error, true))?.rows_affected())
     }
 
@@ -195,7 +196,7 @@ impl SqliteLedger {
             transaction.commit().await?;
             Ok(value)
         };
-        let done: sqlx::Result<T> = all.await;
+        let done: sqlx::Result<T> = at_its_pace(all).await;
         let done = self.end(connection, done).await;
         done.map_err(|error| told(&error))
     }
