@@ -13,9 +13,9 @@ use tokio::task::JoinSet;
 use crate::support::daemon::{Daemon, Footing, Site};
 
 /// The most memory that a child may ever have held, in bytes: what parsing a page within its bounds takes a few times over.
-const CHILD_MAX: u64 = 700 << 20;
+const CHILD_MAX: u64 = 300 << 20;
 /// The most that the daemon may have held more than at rest: it sees no page, only answers.
-const DAEMON_MAX: u64 = 60 << 20;
+const DAEMON_MAX: u64 = 20 << 20;
 
 /// A site of bad pages.
 async fn bad_site() -> (String, JoinSet<()>) {
@@ -99,14 +99,17 @@ async fn bad_pages_have_their_classes_and_cost_no_more_than_their_bounds() {
             asked.push((daemon.submit(json!({"type": job_type, "payload": payload})).await, job_type, page, class));
         }
     }
+    let mut wrong = Vec::new();
     for (id, job_type, page, class) in &asked {
         let job = daemon.at_rest(id).await;
-        assert_eq!(
-            (&job["state"], &job["error"]["class"], &job["attempts"], &job["crashes"]),
-            (&json!("failed"), &json!(class), &json!(1), &json!(0)),
-            "{job_type} {page}: {job}"
-        );
+        // A healing that fails waits for a person.
+        let state = if *job_type == "element_healing" { "in_review" } else { "failed" };
+        let is = (&job["state"], &job["error"]["class"], &job["attempts"], &job["crashes"]);
+        if is != (&json!(state), &json!(class), &json!(1), &json!(0)) {
+            wrong.push(format!("{job_type} {page}: {class}, not {is:?}"));
+        }
     }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
     let more = peak(daemon.pid()) - before;
     let held: Vec<u64> = children(daemon.pid()).into_iter().map(peak).collect();
     println!("the daemon held {more} bytes more, its children {held:?} at most");
