@@ -69,7 +69,7 @@ impl CutLedger {
 
 /// Passes calls on while the wire is whole.
 macro_rules! pass {
-    ($trait:ident { $($own:item)* } $($name:ident($($arg:ident: $type:ty),*) -> $out:ty;)+) => {
+    ($trait:ident $($close:ident)?; $($name:ident($($arg:ident: $type:ty),*) -> $out:ty;)+) => {
         #[async_trait]
         impl $trait for CutLedger {
             $(async fn $name(&self, $($arg: $type),*) -> Result<$out> {
@@ -78,13 +78,13 @@ macro_rules! pass {
                 self.heard(answer)
             })+
 
-            $($own)*
+            $(async fn $close(&self) {})?
         }
     };
 }
 
 pass! {
-    Logbook {}
+    Logbook;
     note_events(events: &[NewEvent]) -> ();
     events(from: Timestamp, until: Timestamp, limit: u32) -> Vec<Event>;
     note_alerts(notes: &[AlertNote], now: Timestamp, quiet_ms: i64) -> Vec<Noted>;
@@ -106,9 +106,7 @@ pass! {
 }
 
 pass! {
-    Ledger {
-        async fn close(&self) {}
-    }
+    Ledger close;
     commit(batch: &Batch) -> BatchAnswer;
     confirm(claims: &[Confirm]) -> Vec<Confirmed>;
     knows(jobs: &[NewJob]) -> Vec<bool>;
