@@ -6,8 +6,8 @@
 mod adapters;
 mod data_dir;
 mod mcp;
-mod outside;
 mod migrate;
+mod outside;
 mod serve;
 
 use std::path::PathBuf;

@@ -88,16 +88,8 @@ fn actions<'a>(section: &Section<'a>, defaults: &Section<'a>, known: &Known<'_>)
         if let Some(deed) = deed::read(&section, known) {
             let verify = verify(&section, deed.figures());
             let Guards { dry_run, cool_down_ms, per_hour_max, timeout_ms, verify_ms } = guards;
-            let action = Action {
-                name: name.clone(),
-                deed,
-                dry_run,
-                cool_down_ms,
-                per_hour_max,
-                timeout_ms,
-                verify,
-                verify_ms,
-            };
+            let action =
+                Action { name: name.clone(), deed, dry_run, cool_down_ms, per_hour_max, timeout_ms, verify, verify_ms };
             actions.insert(name, action);
             section.finish();
         }

@@ -12,8 +12,8 @@ use super::secret::SecretUrl;
 use super::{
     ALLOW_WITHOUT_AUTH, AuthConfig, AuthToken, Config, DURATION_MS_MAX, Effective, HandlersConfig, LeaseConfig,
     LedgerConfig, LimitsConfig, LockConfig, LogFormat, LoggingConfig, RedisConfig, ResultCacheConfig, RetentionConfig,
-    Role, ServerConfig, ShutdownConfig, StartupConfig, StuckConfig, UrlCheck, breakers, catalog, health, incidents, mcp,
-    measures, pools, remediation, shedding,
+    Role, ServerConfig, ShutdownConfig, StartupConfig, StuckConfig, UrlCheck, breakers, catalog, health, incidents,
+    mcp, measures, pools, remediation, shedding,
 };
 
 /// A request, a payload or a result above this would not fit the daemon's memory beside others: 1 GiB.

@@ -85,7 +85,7 @@ pub use core::{EngineParams, Setup};
 pub use health::HealthView;
 pub use incidents::IncidentPage;
 pub use refusal::{BadItem, Refusal};
-pub use remedy::{OverrideView, Remedied, RemediationView, SwitchChange};
+pub use remedy::{OverrideView, RemediationView, Remedied, SwitchChange};
 pub use reviews::{Edits, Reviewer};
 pub use scaling::{Figure, PoolOnNode, PoolView, ProposalView, Scale};
 pub use shedding::{NodeShedding, QueueShedding, RuleShedding, SetByHand, SheddingFloor, SheddingView};

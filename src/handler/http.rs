@@ -175,9 +175,11 @@ pub async fn post(client: &Client, notice: &Notice, now: Timestamp) -> Result<St
 fn signed(secret: &Secret, id: &str, now: Timestamp, body: &[u8]) -> HeaderMap {
     let at = now.millis() / 1_000;
     let signature = signature(secret, id, at, body);
-    let headers = [("webhook-id", id.to_owned()), ("webhook-timestamp", at.to_string()), ("webhook-signature", signature)];
+    let headers =
+        [("webhook-id", id.to_owned()), ("webhook-timestamp", at.to_string()), ("webhook-signature", signature)];
     // An id is made of characters that a header takes.
-    let values = headers.into_iter().filter_map(|(name, value)| Some((HeaderName::from_static(name), value.parse().ok()?)));
+    let values =
+        headers.into_iter().filter_map(|(name, value)| Some((HeaderName::from_static(name), value.parse().ok()?)));
     values.collect()
 }
 

@@ -8,7 +8,7 @@ use axum::response::Response;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use crate::engine::{Remedied, RemediationView, SwitchChange};
+use crate::engine::{RemediationView, Remedied, SwitchChange};
 use crate::operations::Remediation;
 use crate::policy::remediation::{Action, Response as Answered};
 
@@ -224,7 +224,10 @@ pub(super) async fn run(
 ) -> Answer {
     let said: RunBody = body::order(&api.budget, request).await?;
     if said.labels.len() > LABELS_MAX {
-        return Err(Problem::bad_field("labels", &format!("has {}; at most {LABELS_MAX} are taken", said.labels.len())));
+        return Err(Problem::bad_field(
+            "labels",
+            &format!("has {}; at most {LABELS_MAX} are taken", said.labels.len()),
+        ));
     }
     for (name, value) in &said.labels {
         bounded("labels", name.clone())?;

@@ -37,10 +37,7 @@ fn done(alert: &FiredAlert) -> Vec<String> {
 #[test]
 fn the_runbooks_alerts_and_playbooks_are_answered() {
     let deep = done(&alert("HighQueueDepth", &[("queue", "plan")]));
-    assert_eq!(
-        deep,
-        ["scale_pool on pool plan-workers until queue_depth", "set_shedding on shedding until in_force"]
-    );
+    assert_eq!(deep, ["scale_pool on pool plan-workers until queue_depth", "set_shedding on shedding until in_force"]);
     assert!(done(&alert("HighQueueDepth", &[]))[0].starts_with("scale_pool on pool exec-workers"));
     let sick = done(&alert("WorkerUnhealthy", &[("pool", "exec-workers")]));
     assert_eq!(sick, ["replace_unhealthy_workers on pool exec-workers until workers_healthy"]);
@@ -113,7 +110,11 @@ fn mistakes_are_told_with_their_key() {
         ("actions.a = { }", "actions.a.kind", "is missing"),
         ("actions.a = { kind = 'scale_pool', add = 1 }", "actions.a.pool", "at least one of"),
         ("actions.a = { kind = 'scale_pool', add = 0, pool = 'exec-workers' }", "actions.a.add", "from 1 to"),
-        ("actions.a = { kind = 'scale_pool', add = 1, pool = 'x' }", "actions.a.pool", "no pool \"x\"; expected \"exec-"),
+        (
+            "actions.a = { kind = 'scale_pool', add = 1, pool = 'x' }",
+            "actions.a.pool",
+            "no pool \"x\"; expected \"exec-",
+        ),
         ("actions.a = { kind = 'enqueue_job', job_type = 'x' }", "actions.a.job_type", "no job type \"x\""),
         (
             "actions.a = { kind = 'enqueue_job', job_type = 'plan_generation', payload = '{' }",

@@ -134,9 +134,7 @@ mod tests {
     #[test]
     fn orders_are_read_back() {
         let pool = PoolName::stored("exec-workers");
-        for order in
-            [Order::RenewLedgerPool, Order::RestartServer("a:b".to_owned()), Order::ReplaceUnhealthy(pool)]
-        {
+        for order in [Order::RenewLedgerPool, Order::RestartServer("a:b".to_owned()), Order::ReplaceUnhealthy(pool)] {
             assert_eq!(Order::parse(&order.name()), Some(order));
         }
         assert_eq!(Order::parse("something"), None);

@@ -8,7 +8,9 @@ use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::mutant::mutant;
-use crate::operations::{Begun, EventKind, NewRemediation, Occurrence, RemediationLimits, RemediationState, SuppressedBy};
+use crate::operations::{
+    Begun, EventKind, NewRemediation, Occurrence, RemediationLimits, RemediationState, SuppressedBy,
+};
 use crate::policy::remediation::{Action, Facts, FiredAlert, Target, target};
 use crate::service::Phase;
 use crate::telemetry::metrics;
@@ -78,15 +80,12 @@ pub(super) async fn perform(core: &Core, action: &Action, occasion: &Occasion) -
 }
 
 fn tell(action: &str, target: &str, state: RemediationState, words: &str) {
-    match state {
-        RemediationState::Failed => {
-            tracing::error!(remediation.action = action, remediation.target = target, "Action {action} failed: {words}");
-        }
-        _ => {
-            let state = state.name();
-            tracing::warn!(remediation.action = action, remediation.target = target, "Action {action}: {state}: {words}");
-        }
+    if state == RemediationState::Failed {
+        tracing::error!(remediation.action = action, remediation.target = target, "Action {action} failed: {words}");
+        return;
     }
+    let state = state.name();
+    tracing::warn!(remediation.action = action, remediation.target = target, "Action {action}: {state}: {words}");
 }
 
 async fn attempt(core: &Core, action: &Action, occasion: &Occasion) -> Remedied {
@@ -134,13 +133,8 @@ async fn attempt(core: &Core, action: &Action, occasion: &Occasion) -> Remedied 
         return end(Some(number), RemediationState::DryRun, "", words);
     }
     core.timeline.note(EventKind::Action, &action.name, format!("begins: {}", asked.words), None);
-    let facts = Facts {
-        alert: &occasion.alert,
-        action: &action.name,
-        target: &place,
-        node: &core.params.node_name,
-        number,
-    };
+    let facts =
+        Facts { alert: &occasion.alert, action: &action.name, target: &place, node: &core.params.node_name, number };
     let (state, words) = act(core, action, &target, &facts).await;
     let words = bounded(words);
     let after = evidence::of(core, &target).await;
@@ -149,12 +143,7 @@ async fn attempt(core: &Core, action: &Action, occasion: &Occasion) -> Remedied 
 }
 
 /// The target, unless something stands against the action before it is even written down as begun.
-async fn held(
-    core: &Core,
-    action: &Action,
-    target: Result<Target, String>,
-    is_enabled: bool,
-) -> Result<Target, Held> {
+async fn held(core: &Core, action: &Action, target: Result<Target, String>, is_enabled: bool) -> Result<Target, Held> {
     if !is_enabled && !mutant!(kill_switch_ignored) {
         let words = "remediation is switched off; `ganger remediation enable` switches it on".to_owned();
         return Err(Held { reason: "disabled", words });

@@ -35,10 +35,7 @@ pub(super) fn standing(core: &Core) -> Switch {
     let (letter, _) = said(core);
     let setup = core.setup.load();
     let rules = &setup.remediation;
-    Switch {
-        enabled: letter.enabled.unwrap_or(rules.enabled),
-        dry_run: letter.dry_run.unwrap_or(rules.dry_run),
-    }
+    Switch { enabled: letter.enabled.unwrap_or(rules.enabled), dry_run: letter.dry_run.unwrap_or(rules.dry_run) }
 }
 
 /// What holds on all nodes: a switch that was thrown elsewhere a moment ago counts.
@@ -48,12 +45,7 @@ pub(super) async fn fresh(core: &Core) -> crate::ledger::Result<Switch> {
 }
 
 /// Throws it: durable before it returns, in force everywhere from then on.
-pub(in crate::engine) async fn set(
-    core: &Core,
-    change: SwitchChange,
-    by: &str,
-    reason: &str,
-) -> Result<(), Refusal> {
+pub(in crate::engine) async fn set(core: &Core, change: SwitchChange, by: &str, reason: &str) -> Result<(), Refusal> {
     settings::read(core).await?;
     let (old, _) = said(core);
     let letter = Letter {

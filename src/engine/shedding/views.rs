@@ -196,7 +196,12 @@ pub(in crate::engine) async fn raise(
         until: Some(now.plus_ms(ttl_ms)),
     };
     settings::set(core, &setting).await?;
-    tracing::warn!(shed.level = level, by, reason, "Every queue sheds at level {level} at least for a while, says {by}");
+    tracing::warn!(
+        shed.level = level,
+        by,
+        reason,
+        "Every queue sheds at level {level} at least for a while, says {by}"
+    );
     apply(core);
     Ok(())
 }

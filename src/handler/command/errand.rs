@@ -89,7 +89,8 @@ mod tests {
 
     #[tokio::test]
     async fn an_errand_that_talks_without_end_is_cut() {
-        let told = ran("while :; do echo aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa; done").await;
+        let told =
+            ran("while :; do echo aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa; done").await;
         assert_eq!(told.unwrap_err(), "`sh` wrote more than 65536 bytes");
     }
 

@@ -99,9 +99,10 @@ impl Session {
     ) -> Result<Self, Trouble> {
         match &params.target {
             Target::Command { program, .. } => {
-                let spawned = stdio::spawn(params, &means.environment, permit, &means.tasks, leave).map_err(|error| {
-                    Trouble::of_session("spawn_failed", format!("`{program}` cannot be started: {error}"))
-                })?;
+                let spawned =
+                    stdio::spawn(params, &means.environment, permit, &means.tasks, leave).map_err(|error| {
+                        Trouble::of_session("spawn_failed", format!("`{program}` cannot be started: {error}"))
+                    })?;
                 let reader = Bounded::new(spawned.stdout, params.message_bytes_max);
                 let transport =
                     AsyncRwTransport::new_client(reader, spawned.stdin).with_max_line_length(params.message_bytes_max);

@@ -30,9 +30,9 @@ use super::migrations::{self, Known, MigrationStatus};
 use super::review::{self, REVIEWS_OF_MAX, ReviewTerms};
 use super::row::{self, Cells, PageTerms};
 use super::{
-    Batch, BatchAnswer, Confirm, Confirmed, Connected, Dropped, Heard, Identity, JobFilter, Ledger, LedgerError, LiveEntry, Node,
-    Order, Ordered, Outlived, Pause, Result, Retention, ReviewBacklog, ReviewFilter, ReviewOrder, Scope, Setting,
-    Sizes, Tally, accept as accepting, order as ordering, settle as settling,
+    Batch, BatchAnswer, Confirm, Confirmed, Connected, Dropped, Heard, Identity, JobFilter, Ledger, LedgerError,
+    LiveEntry, Node, Order, Ordered, Outlived, Pause, Result, Retention, ReviewBacklog, ReviewFilter, ReviewOrder,
+    Scope, Setting, Sizes, Tally, accept as accepting, order as ordering, settle as settling,
 };
 use crate::clock::Timestamp;
 use crate::job::{Fence, Job, JobId, NewJob, NodeId, Review, Seq, TypeName};

@@ -190,9 +190,7 @@ impl Deed {
         const DEPTH: Verify = Verify::QueueDepth { below: 0 };
         match self {
             Self::ScalePool { .. } => &[Verify::PoolSize, DEPTH, Verify::AlertResolved, Verify::Nothing],
-            Self::ReplaceUnhealthyWorkers { .. } => {
-                &[Verify::WorkersHealthy, Verify::AlertResolved, Verify::Nothing]
-            }
+            Self::ReplaceUnhealthyWorkers { .. } => &[Verify::WorkersHealthy, Verify::AlertResolved, Verify::Nothing],
             Self::RenewLedgerPool => &[Verify::LedgerAnswers, Verify::AlertResolved, Verify::Nothing],
             Self::EnqueueJob { .. } => &[Verify::JobSucceeded, Verify::AlertResolved, Verify::Nothing],
             Self::RestartMcpServer { .. } => &[Verify::ServerAnswers, Verify::AlertResolved, Verify::Nothing],

@@ -112,12 +112,7 @@ pub fn target(deed: &Deed, alert: &FiredAlert, catalog: &Catalog, servers: &[Str
     }
 }
 
-fn pools(
-    pool: &Selector,
-    queue_label: Option<&str>,
-    alert: &FiredAlert,
-    catalog: &Catalog,
-) -> Result<Target, String> {
+fn pools(pool: &Selector, queue_label: Option<&str>, alert: &FiredAlert, catalog: &Catalog) -> Result<Target, String> {
     let by_label = pool.label.as_deref().and_then(|label| alert.label(label));
     if let Some(name) = by_label {
         return one_pool(name, catalog);

@@ -50,7 +50,9 @@ pub enum InvalidTemplate {
     #[error("has a `{{` that nothing closes; a brace for itself is written twice")]
     Open,
     /// A place for nothing that is known.
-    #[error("has {{{0}}}; expected alert, severity, fingerprint, starts_at, incident, action, target, node, label.NAME or annotation.NAME")]
+    #[error(
+        "has {{{0}}}; expected alert, severity, fingerprint, starts_at, incident, action, target, node, label.NAME or annotation.NAME"
+    )]
     Unknown(String),
 }
 

@@ -7,8 +7,8 @@ use super::*;
 use crate::clock::Timestamp;
 use crate::job::{PoolName, Priority, QueueName, TypeName};
 use crate::operations::RemediationState;
-use crate::policy::retry::{Backoff, Jitter, RetryPolicy};
 use crate::policy::catalog::{Builtin, Catalog, HandlerSpec, JobType, OnLate, Ordering, Pool, Queue};
+use crate::policy::retry::{Backoff, Jitter, RetryPolicy};
 
 fn alert(name: &str, labels: &[(&str, &str)]) -> FiredAlert {
     let own = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
@@ -189,11 +189,8 @@ fn everything_else_is_named_too() {
     assert_eq!(told(&restart, &[("server", "platform")]).unwrap(), "server platform");
     assert!(told(&restart, &[("server", "x")]).unwrap_err().contains("no MCP server \"x\""));
     assert!(told(&restart, &[]).unwrap_err().contains("no label \"server\""));
-    let pause = Deed::PauseLane {
-        queue: selector(Some("queue"), None),
-        job_type: selector(Some("type"), None),
-        ttl_ms: 1,
-    };
+    let pause =
+        Deed::PauseLane { queue: selector(Some("queue"), None), job_type: selector(Some("type"), None), ttl_ms: 1 };
     assert_eq!(told(&pause, &[("queue", "plan")]).unwrap(), "queue plan");
     assert_eq!(told(&pause, &[("queue", "plan"), ("type", "noop")]).unwrap(), "type noop");
     assert!(told(&pause, &[]).is_err());

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
-use super::{alert, audit, by_hand, count, ended, tell, webhook};
+use super::{alert, audit, by_hand, count, ended, resolved, tell, webhook};
 use crate::support::daemon::{Daemon, Footing, Site, ganger};
 use crate::support::wait::until;
 
@@ -78,8 +78,10 @@ async fn cool_downs_budgets_and_dry_runs_hold(footing: Footing) {
 
 async fn the_kill_switch_holds_on_all_nodes_and_over_restarts(footing: Footing) {
     let site = Site::new(footing).await;
-    let rules =
-        format!("{}[remediation.alerts.A]\nactions = ['note']\n", noting(&site, "note", "cool_down_ms = 0\nper_hour = 99"));
+    let rules = format!(
+        "{}[remediation.alerts.A]\nactions = ['note']\n",
+        noting(&site, "note", "cool_down_ms = 0\nper_hour = 99")
+    );
     let mut first = site.start(&rules).await;
     let other = if footing == Footing::Cluster { Some(site.start(&rules).await) } else { None };
     let off = ganger(&["remediation", "disable", "--reason", "a release", "--server", &first.url]);
@@ -90,10 +92,8 @@ async fn the_kill_switch_holds_on_all_nodes_and_over_restarts(footing: Footing) 
     tell(told, &alert("A", &json!({}))).await;
     let row = rows(told, "note", 1).await.swap_remove(0);
     assert_eq!((&row["state"], &row["reason"]), (&json!("suppressed"), &json!("disabled")), "{row}");
-    until("the metric says so", || async {
-        (told.metric("ganger_remediation_enabled").await == 0.0).then_some(())
-    })
-    .await;
+    until("the metric says so", || async { (told.metric("ganger_remediation_enabled").await == 0.0).then_some(()) })
+        .await;
     first.kill();
     let first = site.start(&rules).await;
     assert_eq!(first.get("/v1/remediation").await["configured"]["enabled"], true);
@@ -122,7 +122,8 @@ async fn a_command_that_fails_or_hangs_is_a_failure_and_no_more(footing: Footing
     let hang = format!("trap '' TERM; sleep 1000 & echo $! > {}; wait", pid.display());
     let rules = [
         "[handlers]\nterm_grace_ms = 100\n".to_owned(),
-        "[remediation.actions.fail]\nkind = 'command'\nprogram = 'sh'\nargs = ['-c', 'echo no licence >&2; exit 3']\n".to_owned(),
+        "[remediation.actions.fail]\nkind = 'command'\nprogram = 'sh'\nargs = ['-c', 'echo no licence >&2; exit 3']\n"
+            .to_owned(),
         format!(
             "[remediation.actions.hang]\nkind = 'command'\nprogram = 'sh'\ntimeout_ms = 500\nargs = {}\n",
             json!(["-c", hang])
@@ -220,7 +221,12 @@ async fn of_two_nodes_that_hear_of_an_occurrence_one_acts() {
     let nodes = [site.start(&rules).await, site.start(&rules).await];
     for n in 1..=10 {
         let alert = alert("A", &json!({"queue": format!("q{n}")}));
-        tokio::join!(tell(&nodes[0], &alert), tell(&nodes[1], &alert), tell(&nodes[0], &alert), tell(&nodes[1], &alert));
+        tokio::join!(
+            tell(&nodes[0], &alert),
+            tell(&nodes[1], &alert),
+            tell(&nodes[0], &alert),
+            tell(&nodes[1], &alert)
+        );
         until("it is done", || async {
             let rows = audit(&nodes[0], "note").await;
             (rows.iter().filter(|row| row["state"] == "healed").count() >= n).then_some(())
@@ -267,4 +273,38 @@ async fn a_webhook_without_its_token_does_nothing() {
     let listed = daemon.client.get(format!("{}/v1/remediations", daemon.url)).bearer_auth("reader-0123456789");
     let listed: Value = listed.send().await.unwrap().json().await.unwrap();
     assert_eq!((listed["remediations"].as_array().unwrap().len(), lines(&site, "note").len()), (1, 1), "{listed}");
+}
+
+/// A remedy may be judged by its alert alone, and what is done about alerts is taken over while running.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reload_takes_rules_over_and_the_end_of_an_alert_heals() {
+    let site = Site::new(Footing::Embedded).await;
+    let path = site.folder().join("live.toml");
+    std::fs::write(&path, "").unwrap();
+    let mut command = site.command("");
+    command.arg("--config").arg(&path);
+    let daemon = Daemon::spawn(command).await;
+    let (status, _) = daemon.post("/v1/remediations/note", json!({})).await;
+    assert_eq!(status, 404);
+    let rules = noting(&site, "note", "verify = 'alert_resolved'");
+    std::fs::write(&path, format!("{rules}[remediation.alerts.A]\nactions = ['note']\n")).unwrap();
+    daemon.signal(nix::sys::signal::Signal::SIGHUP);
+    until("the action is known", || async {
+        let known = daemon.get("/v1/remediation").await;
+        (known["actions"][0]["name"] == "note").then_some(())
+    })
+    .await;
+    let fires = alert("A", &json!({"queue": "work"}));
+    tell(&daemon, &fires).await;
+    until("it is done", || async { (!lines(&site, "note").is_empty()).then_some(()) }).await;
+    assert_eq!(audit(&daemon, "note").await[0]["state"], "running");
+    tell(&daemon, &resolved(&fires)).await;
+    let row = ended(&daemon, "note").await;
+    assert_eq!(row["state"], "healed", "{row}");
+    assert!(row["words"].as_str().unwrap().ends_with("the alert is resolved"), "{row}");
+    // A file that names what is not there changes nothing.
+    std::fs::write(&path, "[remediation.alerts.A]\nactions = ['gone']\n").unwrap();
+    daemon.signal(nix::sys::signal::Signal::SIGHUP);
+    until("the mistake is told", || async { daemon.log().contains("there is no action").then_some(()) }).await;
+    assert_eq!(daemon.get("/v1/remediation").await["actions"][0]["name"], "note");
 }

@@ -35,11 +35,7 @@ pub(super) enum Goal {
     /// A job that succeeds.
     Job(JobId),
     /// A setting that holds, with this value.
-    Setting {
-        kind: &'static str,
-        name: String,
-        value: Option<String>,
-    },
+    Setting { kind: &'static str, name: String, value: Option<String> },
     /// A lane that stands still.
     Paused(Lane),
 }
@@ -103,14 +99,10 @@ pub(super) async fn carry_out(
             outside::restart(core, name, command, facts, stop).await
         }
         (Deed::Override { name, value, ttl_ms }, _) => lanes::override_one(core, name, value, *ttl_ms, &by).await,
-        (Deed::SetShedding { up, level_max, ttl_ms }, _) => {
-            lanes::shed(core, *up, *level_max, *ttl_ms, &by).await
-        }
+        (Deed::SetShedding { up, level_max, ttl_ms }, _) => lanes::shed(core, *up, *level_max, *ttl_ms, &by).await,
         (Deed::PauseLane { ttl_ms, .. }, Target::Lane(lane)) => lanes::pause(core, lane, *ttl_ms, &by).await,
         (Deed::Post(call), _) => outside::post(core, call, facts).await,
-        (Deed::Command { program, args, env }, _) => {
-            outside::command(core, program, args, env, facts, stop).await
-        }
+        (Deed::Command { program, args, env }, _) => outside::command(core, program, args, env, facts, stop).await,
         (deed, target) => Err(format!("{} cannot be done to {target}", deed.kind())),
     }
 }

@@ -59,12 +59,8 @@ pub(super) async fn command(
 ) -> Result<Done, String> {
     let mut variables = facts.variables();
     variables.extend(env.clone());
-    let errand = Errand {
-        program: program.to_owned(),
-        args: args.to_vec(),
-        env: variables,
-        input: text(&facts.json()).into(),
-    };
+    let errand =
+        Errand { program: program.to_owned(), args: args.to_vec(), env: variables, input: text(&facts.json()).into() };
     let outside = core.setup.load().outside.clone();
     Ok(Done::of(outside.run(errand, stop).await?, Goal::Nothing))
 }

@@ -75,9 +75,9 @@ pub(super) fn nobody_to_replace(core: &Core, names: &[PoolName]) -> Option<Strin
         let ill = sick.iter().filter(is_beside).count();
         worker.state != crate::engine::WorkerState::Hung && crate::policy::health::panics(members, ill, rules)
     };
-    sick.iter().all(is_kept).then(|| {
-        format!("{} workers are unhealthy, so many that the cause is shared; nobody is replaced", sick.len())
-    })
+    sick.iter()
+        .all(is_kept)
+        .then(|| format!("{} workers are unhealthy, so many that the cause is shared; nobody is replaced", sick.len()))
 }
 
 /// Has the crews on all nodes replace those that they find to be unhealthy.
@@ -96,13 +96,9 @@ mod tests {
 
     #[test]
     fn a_pool_grows_by_so_many_over_all_its_nodes_and_not_on_each() {
-        for (sizes, add, max, expected) in [
-            (&[5][..], 5, 20, 10),
-            (&[5, 5], 5, 20, 8),
-            (&[20, 2], 5, 20, 14),
-            (&[18], 5, 20, 20),
-            (&[], 5, 20, 5),
-        ] {
+        for (sizes, add, max, expected) in
+            [(&[5][..], 5, 20, 10), (&[5, 5], 5, 20, 8), (&[20, 2], 5, 20, 14), (&[18], 5, 20, 20), (&[], 5, 20, 5)]
+        {
             let each = floor(sizes, add, max);
             assert_eq!(each, expected, "{sizes:?}");
             let total: usize = sizes.iter().map(|size| each.max(*size)).sum();
