@@ -191,24 +191,24 @@ async fn list(client: &Client, args: &ListArgs, json: bool) -> Outcome {
 fn show(whole: &Whole) -> String {
     let Incident { id, name, severity, state, detected_at, received_at, .. } = &whole.incident;
     let not_yet = |at: &Option<String>| at.clone().unwrap_or_else(|| "not yet".to_owned());
-    let mut text = output::printable_lines(&format!(
+    let head = output::printable_lines(&format!(
         "incident {id}: {name} ({severity}), {state}\ndetected   {detected_at}\nheard of   {received_at}\n\
          responded  {}\nresolved   {}",
         not_yet(&whole.incident.responded_at),
         not_yet(&whole.incident.resolved_at)
     ));
-    let alerts = whole.alerts_shown.iter();
     let alert =
         |one: &Alert| vec![one.name.clone(), one.severity.clone(), one.starts_at.clone(), not_yet(&one.ends_at)];
-    text += &format!("\n{}", output::table(&["ALERT", "SEVERITY", "FROM", "TO"], alerts.map(alert).collect()));
+    let alerts = whole.alerts_shown.iter().map(alert).collect();
+    let mut tables = vec![head, output::table(&["ALERT", "SEVERITY", "FROM", "TO"], alerts)];
     if !whole.remediations.is_empty() {
         let remedy =
             |one: &Remedy| [&one.began_at, &one.action, &one.target, &one.state, &one.words].map(Clone::clone).to_vec();
         let rows = whole.remediations.iter().map(remedy).collect();
-        text += &format!("\n{}", output::table(&["BEGAN", "ACTION", "TARGET", "STATE", ""], rows));
+        tables.push(output::table(&["BEGAN", "ACTION", "TARGET", "STATE", ""], rows));
     }
     if let Some(error) = &whole.impact_error {
-        text += &format!("\nits cost could not be counted: {}\n", output::printable(error));
+        tables.push(output::printable(&format!("its cost could not be counted: {error}")) + "\n");
     }
     let cost = |one: &Cost| {
         let ended = |state: &str| one.finished.get(state).map_or_else(|| "0".to_owned(), ToString::to_string);
@@ -228,9 +228,10 @@ fn show(whole: &Whole) -> String {
     };
     let headings =
         ["QUEUE", "ACCEPTED", "SUCCEEDED", "FAILED", "TO REVIEW", "REFUSED", "PUT OFF", "SLA MISSED", "OPEN"];
-    text += &format!("\n{}", output::table(&headings, whole.impact.iter().map(cost).collect()));
+    tables.push(output::table(&headings, whole.impact.iter().map(cost).collect()));
     let event = |one: &Event| vec![one.at.clone(), one.kind.clone(), one.words.clone()];
-    text + &format!("\n{}", output::table(&["AT", "WHAT", ""], whole.timeline.iter().map(event).collect()))
+    tables.push(output::table(&["AT", "WHAT", ""], whole.timeline.iter().map(event).collect()));
+    tables.join("\n")
 }
 
 async fn review(client: &Client, args: ReviewArgs, json: bool) -> Outcome {

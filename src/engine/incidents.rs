@@ -178,7 +178,8 @@ async fn look(core: &Core) {
 /// Notes how many jobs were refused for load since the last look.
 pub(super) fn tell_refused(core: &Core) {
     for (queue, refused) in std::mem::take(&mut *lock(&core.refused.0)) {
-        let words = format!("{refused} jobs of queue {queue} were refused for load");
+        let jobs = if refused == 1 { "1 job".to_owned() } else { format!("{refused} jobs") };
+        let words = format!("Refused for load: {jobs} of queue {queue}");
         core.timeline.note(EventKind::Shedding, queue.as_str(), words, Some(json!({ "refused": refused })));
     }
 }

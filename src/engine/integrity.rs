@@ -23,8 +23,10 @@ use super::core::Core;
 const PERIOD: Duration = Duration::from_hours(1);
 /// The term that lets one node at a time look.
 const TERM: &str = "integrity";
-/// Jobs whose payloads and results are read as what they should be.
-const SAMPLE: u32 = 200;
+/// Pages of the latest jobs whose payloads and results are read as what they should be.
+const SAMPLE_PAGES: usize = 20;
+/// Jobs of one page: each may have megabytes.
+const SAMPLE_PAGE: u32 = 5;
 /// For so long after a store was away or a node was lost, repairs have an explanation.
 const EXPLAINED: Duration = Duration::from_secs(120);
 
@@ -77,8 +79,13 @@ async fn check(core: &Core) -> Result<Vec<Flaw>, LedgerError> {
     }
     let mut flaws = core.ledger.flaws().await?;
     // Rows that cannot be read at all are an error of this call.
-    let jobs = core.ledger.page(&JobFilter::default(), None, SAMPLE, core.clock.now()).await?;
-    flaws.extend(jobs.iter().filter_map(flaw_of));
+    let mut before = None;
+    for _ in 0..SAMPLE_PAGES {
+        let jobs = core.ledger.page(&JobFilter::default(), before, SAMPLE_PAGE, core.clock.now()).await?;
+        flaws.extend(jobs.iter().filter_map(flaw_of));
+        let Some(last) = jobs.last() else { break };
+        before = Some(last.seq);
+    }
     Ok(flaws)
 }
 

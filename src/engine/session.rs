@@ -246,7 +246,8 @@ pub(super) async fn run(core: Arc<Core>, stop: CancellationToken) {
                 match &trouble {
                     Trouble::Broker(BrokerError::Unfit { .. }) => {
                         // Met at the start it is a wrong address; met later, somebody has put another ledger's mark there.
-                        if core.session.is_open() {
+                        let was_ours = core.session.epoch.load(Ordering::SeqCst) > 0;
+                        if was_ours && core.session.unfit.borrow().is_none() {
                             integrity::violated(&core, "foreign_broker", &trouble.to_string());
                         }
                         core.session.unfit.send_replace(Some(trouble.to_string()));

@@ -50,7 +50,16 @@ impl Timeline {
     /// An empty timeline of one run of the daemon.
     pub(super) fn new(clock: Arc<dyn Clock>, node: NodeId, node_name: String) -> Self {
         let (due, steps) = Default::default();
-        Self { clock, node, node_name, mark: AtomicI64::new(0), waiting: Mutex::default(), due, steps, writing: tokio::sync::Mutex::default() }
+        Self {
+            clock,
+            node,
+            node_name,
+            mark: AtomicI64::new(0),
+            waiting: Mutex::default(),
+            due,
+            steps,
+            writing: tokio::sync::Mutex::default(),
+        }
     }
 
     /// Notes that something happened just now; waits for nothing and cannot fail.
@@ -71,7 +80,7 @@ impl Timeline {
         waiting.push_back(event);
         if waiting.len() > WAITING_MAX {
             waiting.pop_front();
-            metrics::timeline_dropped();
+            metrics::timeline_dropped(1);
         }
         drop(waiting);
         self.due.notify_one();
@@ -144,7 +153,7 @@ pub(super) async fn write(core: &Core) -> std::result::Result<(), ()> {
             Err(error) => {
                 // It would be refused again, and would keep all others out.
                 tracing::error!("Events of the timeline cannot be written: {error}");
-                batch.iter().for_each(|_| metrics::timeline_dropped());
+                metrics::timeline_dropped(batch.len() as u64);
                 timeline.written(&batch);
             }
         }

@@ -9,6 +9,7 @@ use axum::extract::{Request, State};
 use axum::response::Response;
 use serde::Deserialize;
 use serde_json::json;
+use serde_json::value::RawValue;
 
 use crate::clock::Timestamp;
 use crate::engine::{AlertsTaken, BadItem};
@@ -43,9 +44,8 @@ struct Webhook {
     version: String,
     #[serde(rename = "groupKey")]
     _group_key: String,
-    #[serde(rename = "status")]
-    _status: Status,
-    alerts: Vec<AlertBody>,
+    status: String,
+    alerts: Vec<Box<RawValue>>,
     /// How many were left out by `max_alerts`.
     #[serde(rename = "truncatedAlerts", default)]
     truncated: u64,
@@ -72,26 +72,42 @@ struct AlertBody {
 }
 
 /// What is wrong with one alert: a member and why.
-type Wrong = (&'static str, String);
+type Wrong = (String, String);
+
+fn wrong<T>(member: &str, reason: impl Into<String>) -> Result<T, Wrong> {
+    Err((member.to_owned(), reason.into()))
+}
+
+/// Reads one alert; an error names the member if it can.
+fn read_alert(text: &RawValue) -> Result<AlertNote, Wrong> {
+    match serde_json::from_str::<AlertBody>(text.get()) {
+        Ok(alert) => alert.note(),
+        Err(error) => {
+            let words = error.to_string();
+            let words = words.rsplit_once(" at line ").map_or(words.as_str(), |(words, _)| words);
+            wrong(words.split('`').nth(1).filter(|_| words.starts_with("missing")).unwrap_or("alerts"), words)
+        }
+    }
+}
 
 impl AlertBody {
     fn note(self) -> Result<AlertNote, Wrong> {
         let Self { status, labels, annotations, starts_at, ends_at, fingerprint } = self;
         if fingerprint.is_empty() || fingerprint.len() > FINGERPRINT_BYTES_MAX || !is_plain(&fingerprint) {
             let reason = format!("must have 1 to {FINGERPRINT_BYTES_MAX} letters and digits");
-            return Err(("fingerprint", reason));
+            return wrong("fingerprint", reason);
         }
         bounded("labels", &labels, LABEL_BYTES_MAX)?;
         bounded("annotations", &annotations, ANNOTATION_BYTES_MAX)?;
         let name = labels.get("alertname").filter(|name| !name.is_empty());
-        let name = name.cloned().ok_or_else(|| ("labels", "must have `alertname`".to_owned()))?;
+        let Some(name) = name.cloned() else { return wrong("labels", "must have `alertname`") };
         let severity = labels.get("severity").cloned().unwrap_or_default();
         let starts_at = time("startsAt", &starts_at)?;
         // Of one that fires it says when it would be taken for ended without news, or nothing.
         let ends_at = match (status, ends_at) {
             (Status::Firing, _) => None,
             (Status::Resolved, Some(end)) => Some(time("endsAt", &end)?),
-            (Status::Resolved, None) => return Err(("endsAt", "is missing although the alert is resolved".to_owned())),
+            (Status::Resolved, None) => return wrong("endsAt", "is missing although the alert is resolved"),
         };
         Ok(AlertNote { fingerprint, starts_at, ends_at, name, severity, labels, annotations })
     }
@@ -101,22 +117,25 @@ fn is_plain(text: &str) -> bool {
     text.bytes().all(|byte| byte.is_ascii_alphanumeric())
 }
 
-fn time(member: &'static str, text: &str) -> Result<Timestamp, Wrong> {
-    let at = Timestamp::parse(text).map_err(|error| (member, format!("is {text:?}, which is no time: {error}")))?;
-    // Alertmanager's zero time is the year 1.
-    if at < Timestamp(0) { Err((member, format!("is {text:?}, before there were alerts"))) } else { Ok(at) }
+fn time(member: &str, text: &str) -> Result<Timestamp, Wrong> {
+    match Timestamp::parse(text) {
+        // Alertmanager's zero time is the year 1.
+        Ok(at) if at < Timestamp(0) => wrong(member, format!("is {text:?}, before there were alerts")),
+        Ok(at) => Ok(at),
+        Err(error) => wrong(member, format!("is {text:?}, which is no time: {error}")),
+    }
 }
 
-fn bounded(member: &'static str, texts: &BTreeMap<String, String>, bytes_max: usize) -> Result<(), Wrong> {
+fn bounded(member: &str, texts: &BTreeMap<String, String>, bytes_max: usize) -> Result<(), Wrong> {
     if texts.len() > MEMBERS_MAX {
-        return Err((member, format!("are {}; at most {MEMBERS_MAX} are allowed", texts.len())));
+        return wrong(member, format!("are {}; at most {MEMBERS_MAX} are allowed", texts.len()));
     }
     for (name, value) in texts {
         if name.is_empty() || name.len() > NAME_BYTES_MAX {
-            return Err((member, format!("have a name of {} bytes; 1 to {NAME_BYTES_MAX} are allowed", name.len())));
+            return wrong(member, format!("have a name of {} bytes; 1 to {NAME_BYTES_MAX} are allowed", name.len()));
         }
         if value.len() > bytes_max {
-            return Err((member, format!("have a value of {} bytes; at most {bytes_max} are allowed", value.len())));
+            return wrong(member, format!("have a value of {} bytes; at most {bytes_max} are allowed", value.len()));
         }
     }
     Ok(())
@@ -146,15 +165,18 @@ fn read(body: &[u8]) -> Result<(Vec<AlertNote>, u64), Problem> {
     if webhook.version != VERSION {
         return Err(Problem::bad_field("version", &format!("is {:?}; known is {VERSION:?}", webhook.version)));
     }
+    if !matches!(webhook.status.as_str(), "firing" | "resolved") {
+        return Err(Problem::bad_field("status", &format!("is {:?}; known are firing and resolved", webhook.status)));
+    }
     if webhook.alerts.len() > ALERTS_MAX {
         let reason = format!("are {}; at most {ALERTS_MAX} are allowed: set `max_alerts`", webhook.alerts.len());
         return Err(Problem::bad_field("alerts", &reason));
     }
     let (mut notes, mut bad) = (Vec::with_capacity(webhook.alerts.len()), Vec::new());
-    for (index, alert) in webhook.alerts.into_iter().enumerate() {
-        match alert.note() {
+    for (index, alert) in webhook.alerts.iter().enumerate() {
+        match read_alert(alert) {
             Ok(note) => notes.push(note),
-            Err((field, reason)) => bad.push(BadItem { index, field: field.to_owned(), reason }),
+            Err((field, reason)) => bad.push(BadItem { index, field, reason }),
         }
     }
     if bad.is_empty() {
@@ -207,11 +229,12 @@ mod tests {
     #[test]
     fn what_is_kept_is_checked_and_bounded() {
         type Change = fn(&mut Value);
-        let table: [(Change, u16, &str); 12] = [
+        let table: [(Change, u16, &str); 13] = [
             (|w| w["version"] = "3".into(), 422, "version"),
             (|w| w["status"] = "burning".into(), 422, "status"),
-            (|w| w["alerts"] = json!({}), 422, "alerts"),
             (|w| w["alerts"] = vec![w["alerts"][0].clone(); 1_001].into(), 422, "alerts"),
+            (|w| w["alerts"][1] = 7.into(), 422, "alerts"),
+            (|w| _ = w["alerts"][1].as_object_mut().unwrap().remove("fingerprint"), 422, "fingerprint"),
             (|w| w["alerts"][1]["fingerprint"] = "".into(), 422, "fingerprint"),
             (|w| w["alerts"][1]["fingerprint"] = "../x".into(), 422, "fingerprint"),
             (|w| w["alerts"][0]["labels"] = json!({ "a": "b" }), 422, "labels"),
@@ -224,7 +247,7 @@ mod tests {
         for (change, status, field) in table {
             assert_eq!(refused(change), (status, field.into()));
         }
-        for body in ["", "{", "[]", "7"] {
+        for body in ["", "{", "[]", "7", r#"{"version":"4","groupKey":"","status":"firing","alerts":{}}"#] {
             assert_eq!(read(body.as_bytes()).unwrap_err().status.as_u16(), 400, "{body}");
         }
     }

@@ -61,7 +61,7 @@ impl CutLedger {
 
 /// Passes calls on while the wire is whole.
 macro_rules! pass {
-    ($trait:ident; $($name:ident($($arg:ident: $type:ty),*) -> $out:ty;)+ $($last:item)?) => {
+    ($trait:ident $($close:ident)?; $($name:ident($($arg:ident: $type:ty),*) -> $out:ty;)+) => {
         #[async_trait]
         impl $trait for CutLedger {
             $(async fn $name(&self, $($arg: $type),*) -> Result<$out> {
@@ -69,7 +69,7 @@ macro_rules! pass {
                 self.heard(answer)
             })+
 
-            $($last)?
+            $(async fn $close(&self) {})?
         }
     };
 }
@@ -97,7 +97,7 @@ pass! {
 }
 
 pass! {
-    Ledger;
+    Ledger close;
     commit(batch: &Batch) -> BatchAnswer;
     confirm(claims: &[Confirm]) -> Vec<Confirmed>;
     knows(jobs: &[NewJob]) -> Vec<bool>;
@@ -128,6 +128,4 @@ pass! {
     raise_epoch(epoch: i64, broker_identity: &str) -> Identity;
     sizes() -> Sizes;
     ping() -> ();
-
-    async fn close(&self) {}
 }

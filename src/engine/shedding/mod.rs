@@ -240,7 +240,8 @@ fn tell_level(core: &Core, before: &Standing, after: &Standing, queue: &QueueNam
         format!("shedding is set to {}", after.mode)
     };
     let words = format!("Queue {queue} sheds at level {to} (was {from}): {why}");
-    let detail = serde_json::json!({ "from": from, "to": to, "rules": rules.to_string() });
+    let detail = serde_json::json!({ "from": from, "to": to, "rules": rules.to_string(),
+        "is_ordered": before.mode != after.mode });
     core.timeline.note(EventKind::Shedding, queue.as_str(), words, Some(detail));
     if to > from {
         tracing::warn!(queue.name = %queue, shed.level = to, shed.from = from, shed.rules = %rules,

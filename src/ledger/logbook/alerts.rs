@@ -103,16 +103,17 @@ impl Book {
         match (known.alert.note.ends_at, ends_at) {
             (None, Some(end)) => {
                 known.alert.note.ends_at = Some(end);
-                incident.into_iter().for_each(|incident| incident.one_ended(end));
+                if let Some(incident) = incident {
+                    incident.one_ended(end);
+                }
                 (known.alert.heard_at, known.is_changed) = (now, true);
                 NotedAs::Resolved
             }
             (Some(_), None) if known.lapsed || mutant!(stale_alert_fires_again) => {
                 (known.alert.note.ends_at, known.lapsed) = (None, false);
-                incident.into_iter().for_each(|incident| {
-                    incident.firing += 1;
-                    incident.is_changed = true;
-                });
+                if let Some(incident) = incident {
+                    (incident.firing, incident.is_changed) = (incident.firing + 1, true);
+                }
                 (known.alert.heard_at, known.is_changed) = (now, true);
                 NotedAs::Known
             }
@@ -140,8 +141,9 @@ impl Book {
             if earlier.alert.note.ends_at.is_none() {
                 earlier.alert.note.ends_at = Some(note.starts_at);
                 earlier.is_changed = true;
-                let incident = earlier.place.and_then(|place| self.incidents.get_mut(place));
-                incident.into_iter().for_each(|incident| incident.one_ended(note.starts_at));
+                if let Some(incident) = earlier.place.and_then(|place| self.incidents.get_mut(place)) {
+                    incident.one_ended(note.starts_at);
+                }
             }
         }
         let place = self.incident_of(&note);

@@ -126,7 +126,7 @@ impl Thresholds {
             EventKind::Shedding => {
                 let level = self.shed.entry(subject).or_default();
                 *level = figure("to").max(*level);
-                figure("to") > 0
+                figure("to") > 0 && detail["is_ordered"] != true
             }
             EventKind::Scaling => {
                 let is_full = figure("to") > 0 && figure("to") == figure("max");

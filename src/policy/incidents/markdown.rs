@@ -7,26 +7,23 @@ pub(super) fn inline(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     for c in text.trim().chars() {
         match c {
-            '\\' | '`' | '*' | '_' | '{' | '}' | '[' | ']' | '(' | ')' | '#' | '+' | '!' | '|' | '~' | '>' => {
+            '\\' | '`' | '*' | '_' | '[' | ']' | '|' | '~' => {
                 escaped.push('\\');
                 escaped.push(c);
             }
             '<' => escaped.push_str("&lt;"),
+            '>' => escaped.push_str("&gt;"),
             '&' => escaped.push_str("&amp;"),
             c if c.is_whitespace() || c.is_control() => escaped.push(' '),
             c => escaped.push(c),
         }
     }
-    // A line must not begin as a list or a heading underline does.
-    if escaped.starts_with(['-', '=']) || starts_numbered(&escaped) {
-        escaped.insert(0, '\u{200b}');
+    // A line must not begin as a list, a heading or its underline does.
+    let digits = escaped.bytes().take_while(u8::is_ascii_digit).count();
+    if escaped.starts_with(['-', '+', '=', '#']) || (digits > 0 && escaped[digits..].starts_with(['.', ')'])) {
+        escaped.insert(digits, '\\');
     }
     escaped
-}
-
-fn starts_numbered(text: &str) -> bool {
-    let rest = text.trim_start_matches(|c: char| c.is_ascii_digit());
-    rest.len() < text.len() && rest.starts_with(['.', ')'])
 }
 
 /// What a person wrote, line by line, each shown as it is; its own lists stay lists.
@@ -59,13 +56,9 @@ mod tests {
 
     #[test]
     fn nothing_from_outside_is_markup() {
-        assert_eq!(
-            inline("a|b\n# c <img src=x> [d](e) `f` *g*"),
-            "a\\|b \\# c &lt;img src=x\\> \\[d\\]\\(e\\) \\`f\\` \\*g\\*"
-        );
-        assert_eq!(inline("- x"), "\u{200b}- x");
-        assert_eq!(inline("12. x"), "\u{200b}12. x");
-        assert_eq!(inline("12 x\u{1b}[2J"), "12 x \\[2J");
+        let shown = "a\\|b # c &lt;img src=x&gt; \\[d\\](e) \\`f\\` \\*g\\*";
+        assert_eq!(inline("a|b\n# c <img src=x> [d](e) `f` *g*"), shown);
+        assert_eq!(["- x", "12. x", "# x", "12 x\u{1b}[2J"].map(inline), ["\\- x", "12\\. x", "\\# x", "12 x \\[2J"]);
         assert_eq!(paragraphs("- buy | disks\n\nthen *rest*"), "- buy \\| disks\n\nthen \\*rest\\*  \n");
         assert_eq!(table(&["A", "B"], &[vec!["1".into(), "2".into()]]), "| A | B |\n| --- | --- |\n| 1 | 2 |\n");
     }

@@ -72,7 +72,8 @@ pub fn review(facts: &Facts) -> String {
 /// A length of time for people.
 fn span(ms: i64) -> String {
     match ms {
-        ..10_000 => format!("{}.{} s", ms / 1_000, ms % 1_000 / 100),
+        ..1_000 => format!("{ms} ms"),
+        1_000..10_000 => format!("{}.{} s", ms / 1_000, ms % 1_000 / 100),
         10_000..600_000 => format!("{} s", ms / 1_000),
         600_000..7_200_000 => format!("{} min", ms / 60_000),
         _ => format!("{} h {} min", ms / 3_600_000, ms % 3_600_000 / 60_000),
@@ -296,7 +297,7 @@ fn tuning(facts: &Facts, found: &Thresholds) -> Vec<String> {
         let late = span(incident.detected_at.since(*at));
         items.push(format!("The alert fired {late} after the first sign ({}): would a shorter `for` or a lower threshold have been right?", inline(words)));
     }
-    if figures.notice_ms > 0 {
+    if figures.notice_ms >= 1_000 {
         items.push(format!(
             "It was heard of {} after detection: `group_wait` and the way of the webhook.",
             span(figures.notice_ms)

@@ -112,7 +112,7 @@ fn a_review_shows_what_the_record_has() {
         "| Heard of | 2026-01-02T03:03:50.000Z | 30 s |",
         "| First response, by machine or person | 2026-01-02T03:03:51.000Z | 31 s |",
         "| Resolved: the last alert ended | 2026-01-02T03:08:20.000Z | 300 s |",
-        "| 2026-01-02T03:03:20.000Z | alert | QueueDeep\\|er began to fire \\(queue=exec\\) |  |",
+        "| 2026-01-02T03:03:20.000Z | alert | QueueDeep\\|er began to fire (queue=exec) |  |",
         "| exec | 50 | 40 | 3 | 0 | 0 | 7 | 11 | 12 | 7 |",
         "| more | exec | healed | 60 s | alert | five more |",
         "- The first sign came 60 s before the first alert: Breaker mcp:x is open: 5 failures.",
@@ -150,5 +150,5 @@ fn what_goes_on_has_no_end_yet() {
 
 #[test]
 fn spans_are_told_as_people_do() {
-    assert_eq!([900, 12_345, 605_000, 7_260_000].map(span), ["0.9 s", "12 s", "10 min", "2 h 1 min"]);
+    assert_eq!([900, 12_345, 605_000, 7_260_000].map(span), ["900 ms", "12 s", "10 min", "2 h 1 min"]);
 }

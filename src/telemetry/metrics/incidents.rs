@@ -47,9 +47,9 @@ pub fn timeline_noted(kind: &'static str) {
     counter!("ganger_timeline_events_total", "kind" => kind).increment(1);
 }
 
-/// Counts an event that is lost.
-pub fn timeline_dropped() {
-    counter!("ganger_timeline_dropped_total").increment(1);
+/// Counts events that are lost.
+pub fn timeline_dropped(count: u64) {
+    counter!("ganger_timeline_dropped_total").increment(count);
 }
 
 /// Counts findings that cannot be.
