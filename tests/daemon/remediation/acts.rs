@@ -151,6 +151,8 @@ async fn a_lower_threshold_reaches_heal_element() {
     let site = Site::new(Footing::Embedded).await;
     let rules = "[mcp_servers.platform]\ncommand = ['ganger', 'platform-tools']\n\
                  [job_types.heal]\nqueue = 'work'\ntimeout_ms = 60000\n[job_types.heal.retry]\nmax_retries = 0\n\
+                 [job_types.apply_healing]\nqueue = 'work'\n\
+                 [job_types.apply_healing.handler]\nkind = 'builtin'\nname = 'noop'\n\
                  [job_types.heal.handler]\nkind = 'mcp'\nserver = 'platform'\ntool = 'heal_element'\n\
                  [remediation.actions.lower]\nkind = 'override'\nname = 'healing_threshold'\nvalue = 0.01\nttl_ms = 5000\n";
     let daemon = site.start(rules).await;
