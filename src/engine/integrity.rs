@@ -66,7 +66,7 @@ async fn look(core: &Core) {
             }
         }
         Err(error) if error.is_transient() => {
-            tracing::info!("The integrity of the ledger could not be checked: {error}")
+            tracing::info!("The integrity of the ledger could not be checked: {error}");
         }
         Err(error) => violated(core, "unreadable_row", &error.to_string()),
     }

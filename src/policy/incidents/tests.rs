@@ -22,17 +22,8 @@ fn event(seconds: i64, kind: EventKind, subject: &str, words: &str, detail: &str
     Event { number: seconds, event }
 }
 
-fn facts() -> Facts {
-    let note = AlertNote {
-        fingerprint: "f".to_owned(),
-        starts_at: at(0),
-        ends_at: Some(at(300)),
-        name: "QueueDeep|er".to_owned(),
-        severity: "critical".to_owned(),
-        labels: [("queue".to_owned(), "exec".to_owned())].into(),
-        annotations: std::collections::BTreeMap::new(),
-    };
-    let remedy = Remediation {
+fn remedy(note: &AlertNote) -> Remediation {
+    Remediation {
         number: 1,
         asked: NewRemediation {
             ticket: "t".to_owned(),
@@ -53,7 +44,20 @@ fn facts() -> Facts {
         state: RemediationState::Healed,
         reason: String::new(),
         after: None,
+    }
+}
+
+fn facts() -> Facts {
+    let note = AlertNote {
+        fingerprint: "f".to_owned(),
+        starts_at: at(0),
+        ends_at: Some(at(300)),
+        name: "QueueDeep|er".to_owned(),
+        severity: "critical".to_owned(),
+        labels: [("queue".to_owned(), "exec".to_owned())].into(),
+        annotations: std::collections::BTreeMap::new(),
     };
+    let remediations = vec![remedy(&note)];
     Facts {
         incident: Incident {
             number: 4,
@@ -89,7 +93,7 @@ fn facts() -> Facts {
             event(200, EventKind::Breaker, "mcp:x", "Breaker mcp:x is closed", r#"{"to":"closed","held":11}"#),
         ],
         is_cut: false,
-        remediations: vec![remedy],
+        remediations,
         impact: Ok(vec![Impact {
             queue: "exec".to_owned(),
             accepted: 50,

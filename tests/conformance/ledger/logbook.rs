@@ -302,7 +302,7 @@ async fn parts_of_a_review_are_replaced_one_by_one(bench: &Bench) {
     let one = |number| IncidentFilter { number: Some(number), ..IncidentFilter::default() };
     let parts = async |number| bench.ledger.incidents(one(number), None, 1).await.unwrap()[0].parts.clone();
     assert_eq!(parts(incident).await, [cause.clone(), items.clone(), notes]);
-    assert_eq!(parts(other).await, [items.clone()]);
+    assert_eq!(parts(other).await, std::slice::from_ref(&items));
     assert!(bench.ledger.fill_in(incident, &[part(ReviewPart::Notes, "", "bob", 3)]).await.unwrap());
     assert_eq!(parts(incident).await, [cause, items]);
     assert_eq!(bench.ledger.incidents(one(incident + other), None, 1).await.unwrap(), []);
@@ -388,7 +388,9 @@ async fn the_logbook_keeps_what_it_is_told_to(bench: &Bench) {
 // === all ledgers alike ===
 
 /// What is told: alert, beginning, end and when, in steps of half the quiet time.
-fn webhook() -> impl Strategy<Value = Vec<(u8, i64, Option<i64>, u8)>> {
+type Told = (u8, i64, Option<i64>, u8);
+
+fn webhook() -> impl Strategy<Value = Vec<Told>> {
     let one = (0..3_u8, 0..8_i64, prop::option::of(0..10_i64), 0..3_u8);
     prop::collection::vec(one, 1..5)
 }
@@ -405,7 +407,7 @@ fn every_ledger_makes_the_same_incidents_of_the_same_webhooks() {
     ran.unwrap_or_else(|failure| panic!("{failure}"));
 }
 
-async fn side_by_side(webhooks: &[Vec<(u8, i64, Option<i64>, u8)>]) {
+async fn side_by_side(webhooks: &[Vec<Told>]) {
     let lite = Bench::sqlite().await;
     let post = Bench { now: lite.now, ..Bench::postgres().await };
     let model = Bench { now: lite.now, ..Bench::model() };

@@ -77,7 +77,7 @@ async fn a_remedy_is_written_from_its_beginning_to_its_end(bench: &Bench) {
         reason: String::new(),
         after: None,
     };
-    assert_eq!(all(bench).await, [running.clone()]);
+    assert_eq!(all(bench).await, std::slice::from_ref(&running));
     let end = async |state, ms| {
         let after = Some("{\"depth\":3}");
         bench.ledger.end_remediation(number, state, "it fell", after, bench.now.plus_ms(ms)).await.unwrap()
