@@ -159,8 +159,8 @@ pub(super) fn setup(config: &Config, servers: &Arc<Servers>) -> Result<(Setup, P
         retry_budget,
         scaling,
         measures,
-        incidents,
         remediation,
+        incidents,
         reach,
         outside,
         ..plain

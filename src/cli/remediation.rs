@@ -231,9 +231,10 @@ impl Standing {
         let alerts = self.alerts.into_iter().map(AlertRow::row).collect();
         let alerts = output::table(&["ALERT", "WHEN", "ACTIONS", "IF NOT HEALED"], alerts);
         let overrides: Vec<Vec<String>> = self.overrides.into_iter().map(OverrideRow::row).collect();
-        let overrides = match overrides.is_empty() {
-            true => String::new(),
-            false => format!("\n{}", output::table(&["OVERRIDE", "VALUE", "UNTIL", "BY"], overrides)),
+        let overrides = if overrides.is_empty() {
+            String::new()
+        } else {
+            format!("\n{}", output::table(&["OVERRIDE", "VALUE", "UNTIL", "BY"], overrides))
         };
         format!("{headline}\n\n{actions}\n{alerts}{overrides}")
     }

@@ -18,8 +18,8 @@ pub struct Facts<'a> {
     fence: i64,
     labels: &'a Labels,
     deadline: String,
-    #[serde(skip_serializing_if = "nothing_else")]
-    overrides: &'a Overrides,
+    #[serde(skip_serializing_if = "Overrides::is_empty")]
+    overrides: Overrides,
 }
 
 impl<'a> Facts<'a> {
@@ -35,14 +35,9 @@ impl<'a> Facts<'a> {
             fence: invocation.fence,
             labels: &invocation.labels,
             deadline: invocation.deadline.to_string(),
-            overrides: &invocation.overrides,
+            overrides: invocation.overrides.clone(),
         }
     }
-}
-
-/// Whether nothing is told otherwise.
-fn nothing_else(overrides: &&Overrides) -> bool {
-    overrides.is_empty()
 }
 
 /// A trace of its own for one run: W3C Trace Context, sampled.

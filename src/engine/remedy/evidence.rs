@@ -89,8 +89,8 @@ fn shedding(core: &Core) -> Value {
 
 async fn lane(core: &Core, lane: &Lane) -> Value {
     let scope = verify::scope(lane);
-    let pauses = core.ledger.pauses().await.ok();
-    let paused = pauses.map(|pauses| pauses.iter().any(|pause| pause.scope == scope));
+    let known = core.ledger.pauses().await.ok();
+    let paused = known.map(|known| known.iter().any(|pause| pause.scope == scope));
     let queue = match lane {
         Lane::Queue(name) => Some(name.clone()),
         Lane::Type(name) => core.catalog().types.get(name).map(|known| known.queue.clone()),

@@ -80,23 +80,12 @@ pub(super) async fn perform(core: &Core, action: &Action, occasion: &Occasion) -
 }
 
 fn tell(action: &str, target: &str, state: RemediationState, words: &str) {
-    match state {
-        RemediationState::Failed => {
-            tracing::error!(
-                remediation.action = action,
-                remediation.target = target,
-                "Action {action} failed: {words}"
-            );
-        }
-        _ => {
-            let state = state.name();
-            tracing::warn!(
-                remediation.action = action,
-                remediation.target = target,
-                "Action {action}: {state}: {words}"
-            );
-        }
+    if state == RemediationState::Failed {
+        tracing::error!(remediation.action = action, remediation.target = target, "Action {action} failed: {words}");
+        return;
     }
+    let state = state.name();
+    tracing::warn!(remediation.action = action, remediation.target = target, "Action {action}: {state}: {words}");
 }
 
 async fn attempt(core: &Core, action: &Action, occasion: &Occasion) -> Remedied {

@@ -26,22 +26,30 @@ pub(super) struct Letter {
 pub(super) fn said(core: &Core) -> (Letter, Option<Setting>) {
     let (kind, name) = SETTING;
     let setting = core.settings.get(kind, name, core.clock.now());
-    let letter = setting.as_ref().and_then(|setting| serde_json::from_str(&setting.value).ok());
-    (letter.unwrap_or_default(), setting)
+    (letter(setting.as_ref()), setting)
+}
+
+fn letter(setting: Option<&Setting>) -> Letter {
+    setting.and_then(|setting| serde_json::from_str(&setting.value).ok()).unwrap_or_default()
 }
 
 /// What holds, as far as this node knows.
 pub(super) fn standing(core: &Core) -> Switch {
-    let (letter, _) = said(core);
+    of(core, &said(core).0)
+}
+
+/// What a letter makes of the configuration.
+fn of(core: &Core, letter: &Letter) -> Switch {
     let setup = core.setup.load();
     let rules = &setup.remediation;
     Switch { enabled: letter.enabled.unwrap_or(rules.enabled), dry_run: letter.dry_run.unwrap_or(rules.dry_run) }
 }
 
-/// What holds on all nodes: a switch that was thrown elsewhere a moment ago counts.
+/// What holds on all nodes, as the ledger has it: a switch that was thrown elsewhere a moment ago counts.
 pub(super) async fn fresh(core: &Core) -> crate::ledger::Result<Switch> {
-    settings::read(core).await?;
-    Ok(standing(core))
+    let all = core.ledger.settings().await?;
+    let setting = all.iter().find(|setting| (setting.kind.as_str(), setting.name.as_str()) == SETTING);
+    Ok(of(core, &letter(setting)))
 }
 
 /// Throws it: durable before it returns, in force everywhere from then on.

@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 use crate::clock::Timestamp;
 use crate::ledger::RemediationFilter;
 use crate::operations::RemediationState;
+use crate::policy::remediation::Action;
 use crate::service::periodic;
 use crate::telemetry::metrics;
 
@@ -84,7 +85,7 @@ fn abandoned_before(core: &Core) -> Option<Timestamp> {
         return Some(core.membership.started_at());
     }
     let setup = core.setup.load();
-    let longest = setup.remediation.actions.values().map(|action| action.longest_ms()).max().unwrap_or(0);
+    let longest = setup.remediation.actions.values().map(Action::longest_ms).max().unwrap_or(0);
     let ms = i64::try_from(longest.saturating_add(ABANDONED_MS)).unwrap_or(i64::MAX);
     Some(core.clock.now().plus_ms(-ms))
 }

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
-use super::{alert, audit, by_hand, count, ended, tell, webhook};
+use super::{alert, audit, by_hand, count, ended, resolved, tell, webhook};
 use crate::support::daemon::{Daemon, Footing, Site, ganger};
 use crate::support::wait::until;
 
@@ -273,4 +273,38 @@ async fn a_webhook_without_its_token_does_nothing() {
     let listed = daemon.client.get(format!("{}/v1/remediations", daemon.url)).bearer_auth("reader-0123456789");
     let listed: Value = listed.send().await.unwrap().json().await.unwrap();
     assert_eq!((listed["remediations"].as_array().unwrap().len(), lines(&site, "note").len()), (1, 1), "{listed}");
+}
+
+/// A remedy may be judged by its alert alone, and what is done about alerts is taken over while running.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reload_takes_rules_over_and_the_end_of_an_alert_heals() {
+    let site = Site::new(Footing::Embedded).await;
+    let path = site.folder().join("live.toml");
+    std::fs::write(&path, "").unwrap();
+    let mut command = site.command("");
+    command.arg("--config").arg(&path);
+    let daemon = Daemon::spawn(command).await;
+    let (status, _) = daemon.post("/v1/remediations/note", json!({})).await;
+    assert_eq!(status, 404);
+    let rules = noting(&site, "note", "verify = 'alert_resolved'");
+    std::fs::write(&path, format!("{rules}[remediation.alerts.A]\nactions = ['note']\n")).unwrap();
+    daemon.signal(nix::sys::signal::Signal::SIGHUP);
+    until("the action is known", || async {
+        let known = daemon.get("/v1/remediation").await;
+        (known["actions"][0]["name"] == "note").then_some(())
+    })
+    .await;
+    let fires = alert("A", &json!({"queue": "work"}));
+    tell(&daemon, &fires).await;
+    until("it is done", || async { (!lines(&site, "note").is_empty()).then_some(()) }).await;
+    assert_eq!(audit(&daemon, "note").await[0]["state"], "running");
+    tell(&daemon, &resolved(&fires)).await;
+    let row = ended(&daemon, "note").await;
+    assert_eq!(row["state"], "healed", "{row}");
+    assert!(row["words"].as_str().unwrap().ends_with("the alert is resolved"), "{row}");
+    // A file that names what is not there changes nothing.
+    std::fs::write(&path, "[remediation.alerts.A]\nactions = ['gone']\n").unwrap();
+    daemon.signal(nix::sys::signal::Signal::SIGHUP);
+    until("the mistake is told", || async { daemon.log().contains("there is no action").then_some(()) }).await;
+    assert_eq!(daemon.get("/v1/remediation").await["actions"][0]["name"], "note");
 }
