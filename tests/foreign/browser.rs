@@ -21,7 +21,8 @@ use crate::{ended, result, tools};
 async fn daemon(site: &Site, extra: &str) -> Daemon {
     let file = site.folder().join("browser.toml");
     std::fs::write(&file, surroundings(site) + extra).unwrap();
-    let mut command = site.command("inherit_defaults = true");
+    // A busy machine is no reason to hold anything here.
+    let mut command = site.command("inherit_defaults = true\n[shedding]\nmode = \"off\"");
     command.arg("--config").arg(repository("examples/playwright/ganger.toml")).arg("--config").arg(file);
     let program = tools::npm("playwright-mcp");
     let folder = std::path::Path::new(&program).parent().unwrap().to_str().unwrap().to_owned();
