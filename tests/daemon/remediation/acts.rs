@@ -180,8 +180,9 @@ async fn a_lower_threshold_reaches_heal_element() {
         known["overrides"].as_array().is_some_and(Vec::is_empty).then_some(())
     })
     .await;
-    // Another element: what is known of the first one by now is another story.
-    let job = heal(json!({"element": "http://shop.test/#other"})).await;
+    // On another page: of this one the repository knows both elements by now.
+    let other = json!({"html": page["html"], "url": "http://shop.test/other"});
+    let job = heal(json!({"page": other, "element": "http://shop.test/other#go"})).await;
     assert_eq!(job["result"]["threshold"], 0.8, "{job}");
 }
 
