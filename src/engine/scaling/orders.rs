@@ -185,18 +185,18 @@ async fn drop_all(core: &Core, pool: &Pool) -> Result<(), Refusal> {
 mod tests {
     use super::*;
 
-    fn figure(workers: usize) -> Option<Figure> {
-        Some(Figure { workers, until_ms: Some(1_000), by: String::new(), reason: String::new() })
+    fn figure(workers: usize) -> Figure {
+        Figure { workers, until_ms: Some(1_000), by: String::new(), reason: String::new() }
     }
 
     #[test]
     fn a_remedys_floor_stands_beside_the_operators() {
         let floor = |floor, remedy| Figures { floor, remedy, ..Figures::default() }.orders().floor.map(|it| it.workers);
         assert_eq!(floor(None, None), None);
-        assert_eq!(floor(figure(8), figure(5)), Some(8));
-        assert_eq!(floor(figure(8), figure(13)), Some(13));
-        assert_eq!(floor(figure(8), None), Some(8));
-        assert_eq!(floor(None, figure(5)), Some(5));
+        assert_eq!(floor(Some(figure(8)), Some(figure(5))), Some(8));
+        assert_eq!(floor(Some(figure(8)), Some(figure(13))), Some(13));
+        assert_eq!(floor(Some(figure(8)), None), Some(8));
+        assert_eq!(floor(None, Some(figure(5))), Some(5));
     }
 
     #[test]

@@ -41,7 +41,8 @@ fn rejections_make_it_less_sure() {
     assert!(refit.weights.confidence(&facts) < built_in.confidence(&facts) / 2.0, "{refit:?}");
     assert!(refit.loss_after < refit.loss_before);
     // Nothing was said about strategies, nor about pages whose other elements are remembered.
-    assert_eq!(refit.weights.strategies, shares(&built_in.strategies));
+    let plain = shares(&built_in.strategies);
+    assert!(refit.weights.strategies.iter().zip(plain).all(|(fitted, before)| (fitted - before).abs() < 1e-9));
     assert_eq!(refit.weights.among, built_in.among);
 }
 

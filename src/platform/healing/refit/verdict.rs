@@ -116,7 +116,7 @@ mod tests {
 
     use super::*;
 
-    fn review(verdict: &str, proposal: Value) -> Value {
+    fn review(verdict: &str, proposal: &Value) -> Value {
         let candidate = |locator: &str, id: f64| json!({ "locator": locator, "score": 0.5, "claimed": 0.0, "scores": { "id_match": id, "text_match": 0.5 } });
         let evidence = json!({
             "candidates": [candidate("#a", 0.9), candidate("#b", 0.4)],
@@ -128,16 +128,16 @@ mod tests {
     #[test]
     fn a_decision_names_the_element() {
         let right = |review: &Value| Verdict::of(review).unwrap().seen_with(&Weights::default()).map(|seen| seen.1);
-        assert_eq!(right(&review("approved", Value::Null)), Some(true));
-        assert_eq!(right(&review("rejected", Value::Null)), Some(false));
-        assert_eq!(right(&review("edited", json!({ "locator": "#b" }))), Some(false));
-        assert_eq!(right(&review("edited", json!({ "locator": "#elsewhere" }))), Some(false));
-        assert_eq!(right(&review("edited", json!({ "locator": "#a" }))), Some(true));
+        assert_eq!(right(&review("approved", &Value::Null)), Some(true));
+        assert_eq!(right(&review("rejected", &Value::Null)), Some(false));
+        assert_eq!(right(&review("edited", &json!({ "locator": "#b" }))), Some(false));
+        assert_eq!(right(&review("edited", &json!({ "locator": "#elsewhere" }))), Some(false));
+        assert_eq!(right(&review("edited", &json!({ "locator": "#a" }))), Some(true));
     }
 
     #[test]
     fn other_weights_may_have_found_it() {
-        let edited = Verdict::of(&review("edited", json!({ "locator": "#b" }))).unwrap();
+        let edited = Verdict::of(&review("edited", &json!({ "locator": "#b" }))).unwrap();
         assert_eq!(edited.differences(), [[-0.5, 0.0, 0.0, 0.0, 0.0]]);
         let only_text = Weights { strategies: [0.0, 0.0, 1.0, 0.0, 0.0], ..Weights::default() };
         // Both say the same: the first one stays the first.
@@ -147,7 +147,7 @@ mod tests {
 
     #[test]
     fn what_says_nothing_is_left_out() {
-        assert_eq!(Verdict::of(&review("retried", Value::Null)), None);
+        assert_eq!(Verdict::of(&review("retried", &Value::Null)), None);
         let failed = json!({ "evidence": null, "decision": { "verdict": "rejected" } });
         assert_eq!(Verdict::of(&failed), None);
         assert_eq!(Verdict::of(&json!({ "evidence": { "candidates": [] }, "decision": null })), None);
