@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::config::{behind, calls, calls_again, child};
 use crate::servers::{Listening, Tap, below, everything, noted, tapped};
-use crate::support::daemon::{Footing, Site};
+use crate::support::daemon::{Daemon, Footing, Site};
 use crate::support::wait::until;
 use crate::{failure, result};
 
@@ -35,6 +35,13 @@ async fn cancelled(call: &Value, messages: impl Fn() -> Vec<Value>) {
     .await;
 }
 
+/// Ends the daemon in order, which takes its children along: this server goes on with what was cancelled, even when its
+/// stdin has ended.
+async fn leave(daemon: &mut Daemon) {
+    daemon.signal(Signal::SIGTERM);
+    assert_eq!(daemon.ended().await, Some(0));
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn signs_of_life_keep_a_call_alive_and_silence_ends_it() {
     let site = Site::new(Footing::Embedded).await;
@@ -42,7 +49,7 @@ async fn signs_of_life_keep_a_call_alive_and_silence_ends_it() {
     let mut extra = child("child", &[&everything()]) + "idle_ms = 1500\n";
     extra += &(behind("url", &listening.url()) + "idle_ms = 1500\n");
     extra += &(calls("child", "child", LONG, "") + &calls("url", "url", LONG, ""));
-    let daemon = site.start(&extra).await;
+    let mut daemon = site.start(&extra).await;
     for server in ["child", "url"] {
         let job = daemon.submit(json!({"type": server, "payload": {"duration": 4, "steps": 16}})).await;
         let job = daemon.at_rest(&job).await;
@@ -51,6 +58,7 @@ async fn signs_of_life_keep_a_call_alive_and_silence_ends_it() {
         let (class, message) = failure(&daemon, server, json!({"duration": 3_600, "steps": 1})).await;
         assert!(class == "timeout" && message.contains("no sign of life for 1500 ms"), "{class}: {message}");
     }
+    leave(&mut daemon).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -65,7 +73,7 @@ async fn a_deadline_and_a_cancel_reach_the_server() {
         extra += &calls(&format!("long_{server}"), server, LONG, "");
         extra += &calls(&format!("echo_{server}"), server, "echo", "");
     }
-    let daemon = site.start(&extra).await;
+    let mut daemon = site.start(&extra).await;
     for server in ["child", "url"] {
         let heard = || if server == "child" { noted(&notes) } else { tap.messages() };
         // So that the session is there, and the time limit is the call's alone.
@@ -85,6 +93,7 @@ async fn a_deadline_and_a_cancel_reach_the_server() {
         cancelled(&call, heard).await;
         result(&daemon, &format!("echo_{server}"), json!({"message": "the session goes on"})).await;
     }
+    leave(&mut daemon).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
