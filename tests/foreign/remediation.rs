@@ -64,7 +64,7 @@ fn is_on_record(daemon: &Daemon, incident: &Value, alert: &str, began: &str, rem
     assert_eq!(text(&incident["name"]), alert);
     assert_eq!(text(&incident["detected_at"]), began, "{incident:#}");
     assert_eq!(incident["responded_at"], remedy["began_at"], "{incident:#}");
-    let alerts = incident["alerts"].as_array().unwrap();
+    let alerts = incident["alerts_shown"].as_array().unwrap();
     let last = alerts.iter().map(|alert| text(&alert["ends_at"])).max().unwrap();
     assert_eq!(text(&incident["resolved_at"]), last, "{incident:#}");
     let review = ganger(&["incidents", "review", "1", "--server", &daemon.url]);
@@ -91,7 +91,7 @@ async fn a_flooded_queue_gets_five_workers_and_a_review() {
     daemon.submit_many(&json!({"type": "test_execution", "payload": {"ms": 1000}}), 650).await;
     let began = began(&watchers, "HighQueueDepth").await;
     let remedy = remedied(&daemon, "scale_queue_workers").await;
-    assert_eq!((&remedy["state"], &remedy["target"]), (&json!("healed"), &json!("exec-workers")), "{remedy:#}");
+    assert_eq!((&remedy["state"], &remedy["target"]), (&json!("healed"), &json!("pool exec-workers")), "{remedy:#}");
     assert_eq!(remedy["alert"]["name"], "HighQueueDepth");
     let pools = daemon.get("/v1/pools").await.to_string();
     assert!(pools.contains("\"floor\""), "{pools}");
@@ -109,23 +109,29 @@ async fn a_flooded_queue_gets_five_workers_and_a_review() {
 #[tokio::test(flavor = "multi_thread")]
 async fn sick_workers_are_an_incident() {
     let folder = tempfile::tempdir().unwrap();
-    // Each run holds more than its worker may, and is killed for it.
-    let line = "leak=$(head -c 48000000 /dev/zero | tr -c x x); while :; do sleep 0.1; done";
+    // Each job's first run holds more than its worker may. Of 15 workers the daemon replaces three in half a minute by
+    // itself; the other three are left to the remedy.
+    let line = format!(
+        "met={}/$GANGER_JOB_ID; test -e $met && exit 0; touch $met; \
+         leak=$(head -c 48000000 /dev/zero | tr -c x x); while :; do sleep 0.1; done",
+        folder.path().display()
+    );
     let extra = format!(
-        "[health]\ncheck_ms = 200\n[pools.exec-workers]\nworker_memory_bytes = 33554432\n\
+        "[health]\ncheck_ms = 200\n[shedding]\nmode = \"off\"\n[pools.exec-workers]\nmin = 15\nworker_memory_bytes = 33554432\n\
          [job_types.test_execution.handler]\nkind = \"command\"\nprogram = \"sh\"\nargs = [\"-c\", '{line}']\n"
     );
     let daemon = Daemon::spawn(command(folder.path(), &extra)).await;
     let watchers = Watchers::of(&daemon, "WorkerUnhealthy").await;
-    let leaking = json!({"type": "test_execution", "payload": {}});
-    // One after the other, or the pool would take them for a shared cause.
-    for _ in 0..2 {
-        let id = daemon.submit(leaking.clone()).await;
-        assert_eq!(daemon.at_rest(&id).await["state"], "in_review", "it kills whatever runs it");
-    }
+    let ids = daemon.submit_many(&json!({"type": "test_execution", "payload": {}}), 6).await;
     let began = began(&watchers, "WorkerUnhealthy").await;
     let remedy = remedied(&daemon, "replace_unhealthy_workers").await;
-    assert_eq!((&remedy["state"], &remedy["target"]), (&json!("healed"), &json!("exec-workers")), "{remedy:#}");
+    assert_eq!((&remedy["state"], &remedy["target"]), (&json!("healed"), &json!("pool exec-workers")), "{remedy:#}");
+    let replaced = "ganger_worker_replacements_total{pool=\"exec-workers\",reason=\"memory\"}";
+    until("all six are replaced", || async { (daemon.metric(replaced).await >= 6.0).then_some(()) }).await;
+    for id in &ids {
+        let job = daemon.at_rest(id).await;
+        assert_eq!((&job["state"], &job["crashes"]), (&json!("succeeded"), &json!(1)), "{job}");
+    }
     let incident = resolved(&daemon).await;
     is_on_record(&daemon, &incident, "WorkerUnhealthy", &began, &remedy);
 }

@@ -7,6 +7,7 @@ use tempfile::TempDir;
 
 use crate::servers::Listening;
 use crate::support::daemon::{Daemon, repository};
+use crate::support::wait::until;
 use crate::tools;
 
 /// Where the daemon and the others are in what is shipped.
@@ -58,6 +59,13 @@ impl Watchers {
                 format!("--web.listen-address=127.0.0.1:{port}"),
                 "--rules.alert.resend-delay=1s".to_owned(),
             ]
+        })
+        .await;
+        // What happens before the first look is no increase.
+        until("Prometheus has looked once", || async {
+            let url = format!("http://127.0.0.1:{}/api/v1/query?query=up%7Bjob%3D%22ganger%22%7D", prometheus.port);
+            let answer: Value = reqwest::get(url).await.ok()?.json().await.ok()?;
+            (answer["data"]["result"][0]["value"][1] == "1").then_some(())
         })
         .await;
         Self { _folder: folder, alertmanager, _prometheus: prometheus }

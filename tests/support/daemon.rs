@@ -130,6 +130,7 @@ impl Daemon {
     /// # Panics
     /// When it ends instead, with its log.
     pub async fn spawn(mut command: Command) -> Self {
+        install_crypto();
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("ganger starts");
         let log: Arc<Mutex<Vec<String>>> = Arc::default();
         let (errors, lines) = (child.stderr.take().unwrap(), log.clone());
