@@ -219,7 +219,7 @@ impl<'a> Section<'a> {
         match &found.value.kind {
             ValueKind::Boolean(flag) => (*flag).into(),
             ValueKind::I64(number) => (*number).into(),
-            ValueKind::Float(number) => (*number).into(),
+            ValueKind::Float(number) if number.is_finite() => (*number).into(),
             // From the environment everything is a text, also what was meant as a number.
             ValueKind::String(text) if is_text_only(found.value) => {
                 serde_json::from_str(text).unwrap_or_else(|_plain| text.as_str().into())

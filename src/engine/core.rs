@@ -18,6 +18,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use tokio::sync::mpsc;
+use tokio_util::task::TaskTracker;
 
 use crate::broker::Broker;
 use crate::chance::Chance;
@@ -196,6 +197,8 @@ pub(super) struct Core {
     pub(super) timeline: Arc<Timeline>,
     pub(super) alerts: Alerts,
     pub(super) refused: Refused,
+    /// Remedies under way, so that a node that leaves writes down how far each was.
+    pub(super) remedies: TaskTracker,
     pub(super) phase: watch::Receiver<Phase>,
 }
 

@@ -192,6 +192,7 @@ impl Engine {
             stillness: stuck::Stillness::default(),
             health: health::Health::default(),
             alerts: alerts::Alerts::default(),
+            remedies: tokio_util::task::TaskTracker::new(),
             refused: incidents::Refused::default(),
             timeline,
             phase: supervisor.phase(),
@@ -327,6 +328,10 @@ impl Engine {
         self.core.running.stop_all(running::StopReason::Shutdown);
         if tokio::time::timeout(STOP_PATIENCE, self.core.running.none()).await.is_err() {
             tracing::error!("{} jobs could not be given back; their leases lapse", self.core.running.count());
+        }
+        self.core.remedies.close();
+        if tokio::time::timeout(remedy::LEAVE_PATIENCE, self.core.remedies.wait()).await.is_err() {
+            tracing::warn!("Remedies that were under way could not be written down; other nodes call them abandoned");
         }
         // A ledger that is away must not hold up the leave; the heartbeat lapses by itself.
         match tokio::time::timeout(LEAVE_PATIENCE, self.core.ledger.leave(&self.core.params.node)).await {

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use serde_json::Value;
+
 use crate::job::TypeName;
 use crate::policy::catalog::Secret;
 use crate::policy::remediation::{Call, Deed, Selector, Template};
@@ -15,6 +17,8 @@ use super::Known;
 
 /// The longest name of what handlers are told, in bytes.
 const OVERRIDE_BYTES_MAX: usize = 64;
+/// The longest text that is told otherwise, in bytes.
+const OVERRIDE_VALUE_BYTES_MAX: usize = 1024;
 
 /// The deed that a section describes; `None` after a problem was noted without which no other key can be judged.
 pub(super) fn read(section: &Section<'_>, known: &Known<'_>) -> Option<Deed> {
@@ -30,7 +34,7 @@ pub(super) fn read(section: &Section<'_>, known: &Known<'_>) -> Option<Deed> {
             server: named(section, ["server", "server_label"], "MCP server", &known.servers()),
             command: if section.has("command") { section.texts("command") } else { Vec::new() },
         },
-        "override" => Deed::Override { name: override_name(section), value: section.scalar("value"), ttl_ms: ttl_ms() },
+        "override" => Deed::Override { name: override_name(section), value: override_value(section), ttl_ms: ttl_ms() },
         "set_shedding" => Deed::SetShedding { up: small("up"), level_max: small("level_max"), ttl_ms: ttl_ms() },
         "pause_lane" => pause_lane(section, known, ttl_ms()),
         "post" => Deed::Post(post(section)),
@@ -112,6 +116,16 @@ fn override_name(section: &Section<'_>) -> String {
         section.problem("name", format!("{name:?} cannot be one; expected {expected}"));
     }
     name
+}
+
+fn override_value(section: &Section<'_>) -> Value {
+    let value = section.scalar("value");
+    // Commands get it in their environment, which has bounds of its own.
+    let bytes = value.as_str().map_or(0, str::len);
+    if bytes > OVERRIDE_VALUE_BYTES_MAX {
+        section.problem("value", format!("has {bytes} bytes; expected at most {OVERRIDE_VALUE_BYTES_MAX}"));
+    }
+    value
 }
 
 fn post(section: &Section<'_>) -> Call {

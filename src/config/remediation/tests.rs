@@ -126,6 +126,7 @@ fn mistakes_are_told_with_their_key() {
         ("actions.a = { kind = 'pause_lane', queue = 'x' }", "actions.a.queue", "no queue \"x\""),
         ("actions.a = { kind = 'override', name = 'a b', value = 1 }", "actions.a.name", "cannot be one"),
         ("actions.a = { kind = 'override', name = 'a', value = [] }", "actions.a.value", "a number, a text"),
+        ("actions.a = { kind = 'override', name = 'a', value = nan }", "actions.a.value", "a number, a text"),
         ("actions.a = { kind = 'set_shedding', up = 6, level_max = 2 }", "actions.a.up", "from 1 to 5"),
         ("actions.a = { kind = 'post', url = 'ftp://x' }", "actions.a.url", "http:// or https://"),
         (

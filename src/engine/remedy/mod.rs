@@ -27,6 +27,7 @@ use crate::telemetry::metrics;
 use super::alerts::Fired;
 use super::core::Core;
 
+pub(super) use perform::LEAVE_PATIENCE;
 pub use perform::Remedied;
 pub use views::{OverrideView, RemediationView, SwitchChange};
 

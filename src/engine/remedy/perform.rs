@@ -20,6 +20,8 @@ use super::{acts, evidence, switch, verify};
 
 /// How long a deed that is told to stop may take for it: a command's grace, and a little.
 const STOP_GRACE: Duration = Duration::from_secs(7);
+/// How long a node that leaves waits for the last words of its remedies: what a deed has to end, and a write.
+pub(in crate::engine) const LEAVE_PATIENCE: Duration = Duration::from_secs(8);
 /// How often the end of an action is written, and the pause between two tries: the ledger may be what was restarted.
 const END_TRIES: u32 = 10;
 /// See [`END_TRIES`].
@@ -67,6 +69,7 @@ struct Held {
 
 /// Carries out one action, whatever becomes of it.
 pub(super) async fn perform(core: &Core, action: &Action, occasion: &Occasion) -> Remedied {
+    let _under_way = core.remedies.token();
     let remedied = attempt(core, action, occasion).await;
     let Remedied { action, target, state, words, .. } = &remedied;
     metrics::remediated(action, state.name());
@@ -121,6 +124,18 @@ async fn attempt(core: &Core, action: &Action, occasion: &Occasion) -> Remedied 
     };
     asked.words = bounded(acts::intent(action, &target));
     asked.before = evidence::of(core, &target).await.as_ref().map(Value::to_string);
+    // The look around took its time: who has switched it off meanwhile was promised that nothing begins.
+    match switch::fresh(core).await {
+        Ok(standing) if !standing.enabled && !mutant!(kill_switch_ignored) => {
+            asked.words = switched_off().words;
+            if let Err(error) = core.ledger.suppress_remediation(&asked, "disabled", core.clock.now()).await {
+                tracing::warn!("That {} was held back could not be noted: {error}", action.name);
+            }
+            return end(None, RemediationState::Suppressed, "disabled", asked.words);
+        }
+        Ok(_) => {}
+        Err(error) => return end(None, RemediationState::Failed, "", unwritten(&error)),
+    }
     let number = match begin(core, action, &asked).await {
         Ok(Begun::Begun(number)) => number,
         Ok(Begun::Suppressed(by)) => {
@@ -145,14 +160,18 @@ async fn attempt(core: &Core, action: &Action, occasion: &Occasion) -> Remedied 
 /// The target, unless something stands against the action before it is even written down as begun.
 async fn held(core: &Core, action: &Action, target: Result<Target, String>, is_enabled: bool) -> Result<Target, Held> {
     if !is_enabled && !mutant!(kill_switch_ignored) {
-        let words = "remediation is switched off; `ganger remediation enable` switches it on".to_owned();
-        return Err(Held { reason: "disabled", words });
+        return Err(switched_off());
     }
     let target = target.map_err(|words| Held { reason: "no_target", words })?;
     match acts::hindrance(core, action, &target).await {
         Some(words) => Err(Held { reason: "not_possible", words }),
         None => Ok(target),
     }
+}
+
+fn switched_off() -> Held {
+    let words = "remediation is switched off; `ganger remediation enable` switches it on".to_owned();
+    Held { reason: "disabled", words }
 }
 
 fn asked(core: &Core, action: &Action, occasion: &Occasion, target: &str, is_dry: bool) -> NewRemediation {

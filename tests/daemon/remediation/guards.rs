@@ -1,5 +1,6 @@
 //! What holds actions back, and what becomes of those that fail, hang, or lose their node.
 
+use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
@@ -12,6 +13,7 @@ on_both_footings! {
     the_kill_switch_holds_on_all_nodes_and_over_restarts
     a_command_that_fails_or_hangs_is_a_failure_and_no_more
     an_action_whose_daemon_dies_is_abandoned
+    an_action_whose_daemon_leaves_says_so
     a_storm_of_alerts_is_one_budgets_worth_of_actions
 }
 
@@ -173,6 +175,26 @@ async fn an_action_whose_daemon_dies_is_abandoned(footing: Footing) {
     assert_eq!(row["state"], "failed", "{row}");
     assert!(row["words"].as_str().unwrap().contains("abandoned"), "{row}");
     assert_eq!(count(&daemon, "slow", "failed").await, 1.0);
+}
+
+async fn an_action_whose_daemon_leaves_says_so(footing: Footing) {
+    let site = Site::new(footing).await;
+    let begun = site.folder().join("begun");
+    let line = format!("touch {}; while test -d {}; do sleep 0.1; done", begun.display(), site.folder().display());
+    let rules = format!(
+        "[remediation.actions.slow]\nkind = 'command'\nprogram = 'sh'\ntimeout_ms = 600000\nargs = {}\n\
+         [remediation.alerts.A]\nactions = ['slow']\n",
+        json!(["-c", line])
+    );
+    let mut daemon = site.start(&rules).await;
+    tell(&daemon, &alert("A", &json!({}))).await;
+    until("it is under way", || async { begun.exists().then_some(()) }).await;
+    daemon.signal(Signal::SIGTERM);
+    assert_eq!(daemon.ended().await, Some(0));
+    let daemon = site.start(&rules).await;
+    let row = audit(&daemon, "slow").await[0].clone();
+    assert_eq!(row["state"], "failed", "{row}");
+    assert!(row["words"].as_str().unwrap().contains("the node left in the middle of it"), "{row}");
 }
 
 /// A thousand webhooks, each of another alert: some are refused for their number, all others are known, and no more is

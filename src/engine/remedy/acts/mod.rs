@@ -101,7 +101,7 @@ pub(super) async fn carry_out(
         (Deed::Override { name, value, ttl_ms }, _) => lanes::override_one(core, name, value, *ttl_ms, &by).await,
         (Deed::SetShedding { up, level_max, ttl_ms }, _) => lanes::shed(core, *up, *level_max, *ttl_ms, &by).await,
         (Deed::PauseLane { ttl_ms, .. }, Target::Lane(lane)) => lanes::pause(core, lane, *ttl_ms, &by).await,
-        (Deed::Post(call), _) => outside::post(core, call, facts).await,
+        (Deed::Post(call), _) => outside::post(core, call, facts, stop).await,
         (Deed::Command { program, args, env }, _) => outside::command(core, program, args, env, facts, stop).await,
         (deed, target) => Err(format!("{} cannot be done to {target}", deed.kind())),
     }

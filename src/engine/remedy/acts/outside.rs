@@ -29,7 +29,7 @@ pub(super) async fn restart(
 }
 
 /// Posts what the fields say, or all facts where there are none.
-pub(super) async fn post(core: &Core, call: &Call, facts: &Facts<'_>) -> Result<Done, String> {
+pub(super) async fn post(core: &Core, call: &Call, facts: &Facts<'_>, stop: CancellationToken) -> Result<Done, String> {
     let body = if call.fields.is_empty() {
         facts.json()
     } else {
@@ -44,7 +44,12 @@ pub(super) async fn post(core: &Core, call: &Call, facts: &Facts<'_>) -> Result<
         body: text(&body).into(),
     };
     let outside = core.setup.load().outside.clone();
-    let answer = outside.post(notice).await.map_err(|error| format!("{}: {error}", call.place))?;
+    let answer = tokio::select! {
+        biased;
+        answer = outside.post(notice) => answer.map_err(|error| format!("{}: {error}", call.place))?,
+        // Whether it arrived is not known.
+        () = stop.cancelled() => return Err(format!("{} had not answered", call.place)),
+    };
     Ok(Done::of(format!("{} answered {answer}", call.place), Goal::Nothing))
 }
 
