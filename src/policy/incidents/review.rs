@@ -139,7 +139,8 @@ fn timeline(facts: &Facts) -> String {
         let row = [event.at.to_string(), event.kind.name().to_owned(), inline(&event.words), inline(&event.node_name)];
         rows.push((event.at, row.into()));
     }
-    for Alert { note, .. } in &facts.alerts {
+    for alert in &facts.alerts {
+        let (note, began_at) = (&alert.note, alert.began_at());
         let labels: Vec<String> = note
             .labels
             .iter()
@@ -147,7 +148,7 @@ fn timeline(facts: &Facts) -> String {
             .map(|(name, value)| format!("{name}={value}"))
             .collect();
         let began = format!("{} began to fire ({})", note.name, labels.join(", "));
-        rows.push((note.starts_at, vec![note.starts_at.to_string(), "alert".into(), inline(&began), String::new()]));
+        rows.push((began_at, vec![began_at.to_string(), "alert".into(), inline(&began), String::new()]));
         if let Some(end) = note.ends_at {
             rows.push((
                 end,
