@@ -356,7 +356,11 @@ impl Entry {
 
     /// Notes a change that came of a call of this node.
     fn note(&self, Transition { from, to, why }: &Transition) {
-        let held = if *to == "closed" { self.held_most.swap(0, Ordering::Relaxed) } else { 0 };
+        let held = if *to == "closed" {
+            self.held_most.swap(0, Ordering::Relaxed)
+        } else {
+            self.held_most.load(Ordering::Relaxed)
+        };
         let words = format!("Breaker {} is {to}: {why}", self.name);
         let detail = serde_json::json!({ "from": from, "to": to, "held": held });
         self.shared.timeline.note(EventKind::Breaker, &self.name, words, Some(detail));
