@@ -1,5 +1,7 @@
 //! `ganger incidents`
 
+use std::collections::BTreeMap;
+
 use clap::Subcommand;
 use serde::Deserialize;
 use serde_json::{Map, Value};
@@ -7,6 +9,10 @@ use serde_json::{Map, Value};
 use super::client::{Call, Client, ClientArgs, segment};
 use super::failure::{DONE, Outcome};
 use super::output::{self, Format};
+
+/// Labels that say which of several alerts of one name this is, the most telling first.
+const TELLING: [&str; 10] =
+    ["queue", "pool", "type", "worker", "server", "breaker", "store", "node", "instance", "job_type"];
 
 /// The flags of `incidents`.
 #[derive(Debug, clap::Args)]
@@ -50,13 +56,13 @@ struct ReviewArgs {
     /// The incident's number.
     id: String,
     /// Why it came to this.
-    #[arg(long, value_name = "TEXT")]
+    #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
     root_cause: Option<String>,
     /// What is done so that it does not happen again.
-    #[arg(long, value_name = "TEXT")]
+    #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
     action_items: Option<String>,
     /// Anything else.
-    #[arg(long, value_name = "TEXT")]
+    #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
     notes: Option<String>,
     /// Who fills them in; the token's name or the address when left out.
     #[arg(long, value_name = "NAME")]
@@ -103,6 +109,20 @@ struct Alert {
     severity: String,
     starts_at: String,
     ends_at: Option<String>,
+    labels: BTreeMap<String, String>,
+}
+
+impl Alert {
+    /// The labels that tell it from others of its name; all but name and severity where none is known to.
+    fn telling(&self) -> String {
+        let told = |name: &str| self.labels.get(name).map(|value| format!("{name}={value}"));
+        let mut telling: Vec<String> = TELLING.iter().filter_map(|name| told(name)).collect();
+        if telling.is_empty() {
+            let is_own = |name: &&String| !matches!(name.as_str(), "alertname" | "severity");
+            telling = self.labels.keys().filter(is_own).filter_map(|name| told(name)).collect();
+        }
+        telling.join(" ")
+    }
 }
 
 #[derive(Debug, Deserialize)]
@@ -197,10 +217,11 @@ fn show(whole: &Whole) -> String {
         not_yet(&whole.incident.responded_at),
         not_yet(&whole.incident.resolved_at)
     ));
-    let alert =
-        |one: &Alert| vec![one.name.clone(), one.severity.clone(), one.starts_at.clone(), not_yet(&one.ends_at)];
+    let alert = |one: &Alert| {
+        vec![one.name.clone(), one.severity.clone(), one.starts_at.clone(), not_yet(&one.ends_at), one.telling()]
+    };
     let alerts = whole.alerts_shown.iter().map(alert).collect();
-    let mut tables = vec![head, output::table(&["ALERT", "SEVERITY", "FROM", "TO"], alerts)];
+    let mut tables = vec![head, output::table(&["ALERT", "SEVERITY", "FROM", "TO", "OF"], alerts)];
     if !whole.remediations.is_empty() {
         let remedy =
             |one: &Remedy| [&one.began_at, &one.action, &one.target, &one.state, &one.words].map(Clone::clone).to_vec();
@@ -256,6 +277,34 @@ async fn review(client: &Client, args: ReviewArgs, json: bool) -> Outcome {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[derive(Debug, clap::Parser)]
+    struct Line {
+        #[command(flatten)]
+        args: ReviewArgs,
+    }
+
+    #[test]
+    fn texts_may_begin_with_a_hyphen() {
+        use clap::Parser as _;
+        let words = ["review", "1", "--action-items", "- fix jobs", "--root-cause", "-1 workers", "--notes", "--"];
+        let ReviewArgs { root_cause, action_items, notes, .. } = Line::try_parse_from(words).unwrap().args;
+        assert_eq!(
+            [root_cause, action_items, notes].map(Option::unwrap_or_default),
+            ["-1 workers", "- fix jobs", "--"].map(str::to_owned)
+        );
+    }
+
+    #[test]
+    fn alerts_of_one_name_are_told_apart_by_their_labels() {
+        let of = |labels: Value| {
+            let alert = serde_json::json!({ "name": "Deep", "severity": "", "starts_at": "", "labels": labels });
+            serde_json::from_value::<Alert>(alert).unwrap().telling()
+        };
+        let labels = serde_json::json!({ "alertname": "Deep", "instance": "a:1", "job": "x", "queue": "exec" });
+        assert_eq!(of(labels), "queue=exec instance=a:1");
+        assert_eq!(of(serde_json::json!({ "alertname": "Deep", "severity": "page", "zone": "b" })), "zone=b");
+    }
 
     #[test]
     fn times_that_have_not_come_are_dashes() {

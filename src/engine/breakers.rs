@@ -327,8 +327,8 @@ impl Entry {
             self.shared.due.notify_one();
         }
         if let Some(transition) = &concluded.transition {
-            self.tell(transition);
             self.note(transition);
+            self.tell(transition);
             self.shared.due.notify_one();
         }
         if was_wanted || concluded.transition.is_some() {
@@ -356,16 +356,19 @@ impl Entry {
 
     /// Notes a change that came of a call of this node.
     fn note(&self, Transition { from, to, why }: &Transition) {
-        let held = if *to == "closed" { self.held_most.swap(0, Ordering::Relaxed) } else { 0 };
+        let held = self.held_most.load(Ordering::Relaxed);
         let words = format!("Breaker {} is {to}: {why}", self.name);
         let detail = serde_json::json!({ "from": from, "to": to, "held": held });
         self.shared.timeline.note(EventKind::Breaker, &self.name, words, Some(detail));
     }
 
-    /// Logs and counts a change of state.
+    /// Logs and counts a change of state; once closed, what it held is counted anew.
     fn tell(&self, transition: &Transition) {
         let Transition { from, to, why } = transition;
         let name = self.name.as_str();
+        if *to == "closed" {
+            self.held_most.store(0, Ordering::Relaxed);
+        }
         metrics::breaker_transition(name, to);
         metrics::breaker_state(name, to);
         let until = self.lock().breaker.next_change(&self.shared.rules.load(), self.shared.now());

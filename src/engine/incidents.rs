@@ -116,7 +116,7 @@ pub(super) async fn show(core: &Core, number: i64) -> Result<Facts, Refusal> {
     let incident = find(core, number).await?;
     let (now, quiet_ms) = (core.clock.now(), core.setup.load().incidents.quiet_ms);
     let until = incident.resolved_at.map_or(now, |end| end.plus_ms(TAIL_MS)).plus_ms(1);
-    let from = incident.detected_at.plus_ms(-LEAD_MS);
+    let from = counted_from(core, &incident).plus_ms(-LEAD_MS);
     let mut events = core.ledger.events(from, until, EVENTS_MAX + 1).await?;
     let most = usize::try_from(EVENTS_MAX).unwrap_or(usize::MAX);
     let is_cut = events.len() > most;
@@ -148,12 +148,18 @@ pub(super) async fn timeline(
     Ok(core.ledger.events(from, until, limit).await?)
 }
 
+/// Since when the record may know of an incident: a sender may tell of a beginning long before anything is kept.
+fn counted_from(core: &Core, incident: &Incident) -> Timestamp {
+    let retention_ms = core.setup.load().incidents.retention_ms;
+    incident.detected_at.max(incident.received_at.plus_ms(-retention_ms))
+}
+
 async fn count(core: &Core, incident: &Incident) -> crate::ledger::Result<Vec<Impact>> {
     let catalog = core.catalog();
     let sla = |known: &crate::policy::catalog::JobType| Some((known.name.clone(), known.sla_ms?));
     let slas: Vec<(TypeName, u64)> = catalog.types.values().filter_map(sla).collect();
     let until = incident.resolved_at.unwrap_or_else(|| core.clock.now()).plus_ms(1);
-    core.ledger.impact(incident.detected_at, until, &slas).await
+    core.ledger.impact(counted_from(core, incident), until, &slas).await
 }
 
 // === upkeep ===

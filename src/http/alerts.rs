@@ -7,12 +7,11 @@ use std::collections::BTreeMap;
 
 use axum::extract::{Request, State};
 use axum::response::Response;
-use serde::Deserialize;
-use serde_json::json;
 use serde_json::value::RawValue;
+use serde_json::{Value, json};
 
 use crate::clock::Timestamp;
-use crate::engine::{AlertsTaken, BadItem};
+use crate::engine::AlertsTaken;
 use crate::operations::AlertNote;
 
 use super::body::{self, Limit};
@@ -38,107 +37,135 @@ const FINGERPRINT_BYTES_MAX: usize = 64;
 /// Problems that an answer names; the rest is met again later.
 const NAMED_MAX: usize = 20;
 
-/// What is used of a webhook.
-#[derive(Debug, Deserialize)]
-struct Webhook {
-    version: String,
-    #[serde(rename = "groupKey")]
-    _group_key: String,
-    status: String,
-    alerts: Vec<Box<RawValue>>,
-    /// How many were left out by `max_alerts`.
-    #[serde(rename = "truncatedAlerts", default)]
-    truncated: u64,
+/// The members of an object.
+type Members = serde_json::Map<String, Value>;
+
+/// What the status of a webhook or an alert may be.
+const STATUSES: &str = "\"firing\" or \"resolved\"";
+/// Characters of a value that a reason shows.
+const SHOWN_CHARS_MAX: usize = 60;
+
+/// Why a member cannot be: what it is, and what it must be.
+fn unfit(value: Option<&Value>, expected: &str) -> String {
+    let is = match value {
+        None => "missing".to_owned(),
+        Some(Value::Array(_)) => "a list".to_owned(),
+        Some(Value::Object(_)) => "an object".to_owned(),
+        Some(Value::String(text)) => format!("{:?}", text.chars().take(SHOWN_CHARS_MAX).collect::<String>()),
+        Some(other) => other.to_string(),
+    };
+    format!("is {is}; it must be {expected}")
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-enum Status {
-    Firing,
-    Resolved,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct AlertBody {
-    status: Status,
-    labels: BTreeMap<String, String>,
-    #[serde(default)]
-    annotations: BTreeMap<String, String>,
-    starts_at: String,
-    #[serde(default)]
-    ends_at: Option<String>,
-    fingerprint: String,
-}
-
-/// What is wrong with one alert: a member and why.
-type Wrong = (String, String);
-
-fn wrong<T>(member: &str, reason: impl Into<String>) -> Result<T, Wrong> {
-    Err((member.to_owned(), reason.into()))
-}
-
-/// Reads one alert; an error names the member if it can.
-fn read_alert(text: &RawValue) -> Result<AlertNote, Wrong> {
-    match serde_json::from_str::<AlertBody>(text.get()) {
-        Ok(alert) => alert.note(),
-        Err(error) => {
-            let words = error.to_string();
-            let words = words.rsplit_once(" at line ").map_or(words.as_str(), |(words, _)| words);
-            wrong(words.split('`').nth(1).filter(|_| words.starts_with("missing")).unwrap_or("alerts"), words)
-        }
+/// Whether it says that it has ended; `None` where it is neither.
+fn has_ended(status: Option<&Value>) -> Option<bool> {
+    match status?.as_str()? {
+        "firing" => Some(false),
+        "resolved" => Some(true),
+        _ => None,
     }
 }
 
-impl AlertBody {
-    fn note(self) -> Result<AlertNote, Wrong> {
-        let Self { status, labels, annotations, starts_at, ends_at, fingerprint } = self;
-        if fingerprint.is_empty() || fingerprint.len() > FINGERPRINT_BYTES_MAX || !is_plain(&fingerprint) {
-            let reason = format!("must have 1 to {FINGERPRINT_BYTES_MAX} letters and digits");
-            return wrong("fingerprint", reason);
+/// Reads one alert and gathers all that is wrong with it.
+struct Reader<'a> {
+    alert: &'a Members,
+    /// Where it stands in the webhook.
+    place: &'a str,
+    /// Members by their place, and why each cannot be.
+    wrongs: &'a mut Vec<(String, String)>,
+}
+
+impl Reader<'_> {
+    fn refuse(&mut self, member: &str, reason: String) {
+        self.wrongs.push((format!("{}.{member}", self.place), reason));
+    }
+
+    fn refuse_unless(&mut self, member: &str, expected: &str) {
+        self.refuse(member, unfit(self.alert.get(member), expected));
+    }
+
+    fn note(&mut self) -> Option<AlertNote> {
+        let before = self.wrongs.len();
+        let status = has_ended(self.alert.get("status"));
+        if status.is_none() {
+            self.refuse_unless("status", STATUSES);
         }
-        bounded("labels", &labels, LABEL_BYTES_MAX)?;
-        bounded("annotations", &annotations, ANNOTATION_BYTES_MAX)?;
-        let name = labels.get("alertname").filter(|name| !name.is_empty());
-        let Some(name) = name.cloned() else { return wrong("labels", "must have `alertname`") };
-        let severity = labels.get("severity").cloned().unwrap_or_default();
-        let starts_at = time("startsAt", &starts_at)?;
+        let fingerprint = self.alert.get("fingerprint").and_then(Value::as_str).unwrap_or_default().to_owned();
+        if fingerprint.is_empty() || fingerprint.len() > FINGERPRINT_BYTES_MAX || !is_plain(&fingerprint) {
+            self.refuse_unless("fingerprint", &format!("1 to {FINGERPRINT_BYTES_MAX} letters and digits"));
+        }
+        let starts_at = self.time("startsAt");
         // Of one that fires it says when it would be taken for ended without news, or nothing.
-        let ends_at = match (status, ends_at) {
-            (Status::Firing, _) => None,
-            (Status::Resolved, Some(end)) => Some(time("endsAt", &end)?),
-            (Status::Resolved, None) => return wrong("endsAt", "is missing although the alert is resolved"),
+        let ends_at = if status == Some(true) { self.time("endsAt") } else { None };
+        let labels = self.texts("labels", LABEL_BYTES_MAX);
+        let annotations = self.texts("annotations", ANNOTATION_BYTES_MAX);
+        let name = labels.get("alertname").cloned().unwrap_or_default();
+        match self.alert.get("labels") {
+            None => self.refuse_unless("labels", "an object of texts with `alertname`"),
+            // What is there and wrong has been told.
+            Some(Value::Object(labels)) if !labels.get("alertname").is_some_and(|name| name != "") => {
+                self.refuse("labels.alertname", "is missing or empty; it must be the alert's name".to_owned());
+            }
+            Some(_) => {}
+        }
+        let severity = labels.get("severity").cloned().unwrap_or_default();
+        let is_right = self.wrongs.len() == before;
+        let starts_at = starts_at.filter(|_| is_right)?;
+        Some(AlertNote { fingerprint, starts_at, ends_at, name, severity, labels, annotations })
+    }
+
+    fn time(&mut self, member: &str) -> Option<Timestamp> {
+        let Some(text) = self.alert.get(member).and_then(Value::as_str) else {
+            self.refuse_unless(member, "a time such as \"2026-01-02T03:04:05Z\"");
+            return None;
         };
-        Ok(AlertNote { fingerprint, starts_at, ends_at, name, severity, labels, annotations })
+        match Timestamp::parse(text) {
+            // Alertmanager's zero time is the year 1.
+            Ok(at) if at < Timestamp(0) => self.refuse_unless(member, "later than 1970: there were no alerts before"),
+            Ok(at) => return Some(at),
+            Err(error) => self.refuse_unless(member, &format!("a time such as \"2026-01-02T03:04:05Z\" ({error})")),
+        }
+        None
+    }
+
+    /// An object of texts; an empty one where it is missing or wrong.
+    fn texts(&mut self, member: &str, bytes_max: usize) -> BTreeMap<String, String> {
+        let alert = self.alert;
+        let nothing = Members::new();
+        let members = match alert.get(member) {
+            None => &nothing,
+            Some(Value::Object(members)) => members,
+            Some(_) => {
+                self.refuse_unless(member, "an object of texts");
+                &nothing
+            }
+        };
+        if members.len() > MEMBERS_MAX {
+            self.refuse(member, format!("are {}; at most {MEMBERS_MAX} are allowed", members.len()));
+            return BTreeMap::new();
+        }
+        let mut texts = BTreeMap::new();
+        for (name, value) in members {
+            let place = format!("{member}.{}", name.chars().take(SHOWN_CHARS_MAX).collect::<String>());
+            if name.is_empty() || name.len() > NAME_BYTES_MAX {
+                let reason = format!("has a name of {} bytes; 1 to {NAME_BYTES_MAX} are allowed", name.len());
+                self.refuse(&place, reason);
+                continue;
+            }
+            match value.as_str() {
+                None => self.refuse(&place, unfit(Some(value), "a text")),
+                Some(text) if text.len() > bytes_max => {
+                    self.refuse(&place, format!("has {} bytes; at most {bytes_max} are allowed", text.len()));
+                }
+                Some(text) => _ = texts.insert(name.clone(), text.to_owned()),
+            }
+        }
+        texts
     }
 }
 
 fn is_plain(text: &str) -> bool {
     text.bytes().all(|byte| byte.is_ascii_alphanumeric())
-}
-
-fn time(member: &str, text: &str) -> Result<Timestamp, Wrong> {
-    match Timestamp::parse(text) {
-        // Alertmanager's zero time is the year 1.
-        Ok(at) if at < Timestamp(0) => wrong(member, format!("is {text:?}, before there were alerts")),
-        Ok(at) => Ok(at),
-        Err(error) => wrong(member, format!("is {text:?}, which is no time: {error}")),
-    }
-}
-
-fn bounded(member: &str, texts: &BTreeMap<String, String>, bytes_max: usize) -> Result<(), Wrong> {
-    if texts.len() > MEMBERS_MAX {
-        return wrong(member, format!("are {}; at most {MEMBERS_MAX} are allowed", texts.len()));
-    }
-    for (name, value) in texts {
-        if name.is_empty() || name.len() > NAME_BYTES_MAX {
-            return wrong(member, format!("have a name of {} bytes; 1 to {NAME_BYTES_MAX} are allowed", name.len()));
-        }
-        if value.len() > bytes_max {
-            return wrong(member, format!("have a value of {} bytes; at most {bytes_max} are allowed", value.len()));
-        }
-    }
-    Ok(())
 }
 
 /// `POST /v1/alerts`
@@ -159,38 +186,49 @@ pub(super) async fn receive(State(api): State<Api>, request: Request) -> Result<
     })))
 }
 
-/// All alerts of a webhook, or what is wrong with it: it is taken whole or not at all.
+/// All alerts of a webhook, or all that is wrong with it: it is taken whole or not at all.
 fn read(body: &[u8]) -> Result<(Vec<AlertNote>, u64), Problem> {
-    let webhook: Webhook = submit::object(body)?;
-    if webhook.version != VERSION {
-        return Err(Problem::bad_field("version", &format!("is {:?}; known is {VERSION:?}", webhook.version)));
+    // Each alert is taken apart by itself, so that no more than one at a time is in memory in pieces.
+    let webhook: BTreeMap<String, Box<RawValue>> = submit::object(body)?;
+    let member = |name: &str| webhook.get(name).and_then(|text| serde_json::from_str::<Value>(text.get()).ok());
+    let version = member("version");
+    // Another version may be made otherwise, so nothing else is said of it.
+    if version.as_ref().and_then(Value::as_str) != Some(VERSION) {
+        return Err(Problem::bad_field("version", &unfit(version.as_ref(), &format!("{VERSION:?}"))));
     }
-    if !matches!(webhook.status.as_str(), "firing" | "resolved") {
-        return Err(Problem::bad_field("status", &format!("is {:?}; known are firing and resolved", webhook.status)));
+    let mut wrongs = Vec::new();
+    let status = member("status");
+    if has_ended(status.as_ref()).is_none() {
+        wrongs.push(("status".to_owned(), unfit(status.as_ref(), STATUSES)));
     }
-    if webhook.alerts.len() > ALERTS_MAX {
-        let reason = format!("are {}; at most {ALERTS_MAX} are allowed: set `max_alerts`", webhook.alerts.len());
+    let alerts = webhook.get("alerts").and_then(|text| serde_json::from_str::<Vec<&RawValue>>(text.get()).ok());
+    if alerts.is_none() {
+        wrongs.push(("alerts".to_owned(), unfit(member("alerts").as_ref(), "a list of alerts")));
+    }
+    let alerts = alerts.unwrap_or_default();
+    if alerts.len() > ALERTS_MAX {
+        let reason = format!("are {}; at most {ALERTS_MAX} are allowed: set `max_alerts`", alerts.len());
         return Err(Problem::bad_field("alerts", &reason));
     }
-    let (mut notes, mut bad) = (Vec::with_capacity(webhook.alerts.len()), Vec::new());
-    for (index, alert) in webhook.alerts.iter().enumerate() {
-        match read_alert(alert) {
-            Ok(note) => notes.push(note),
-            Err((field, reason)) => bad.push(BadItem { index, field, reason }),
+    let mut notes = Vec::with_capacity(alerts.len());
+    for (index, text) in alerts.iter().enumerate() {
+        let place = format!("alerts[{index}]");
+        match serde_json::from_str(text.get()) {
+            Ok(Value::Object(alert)) => {
+                notes.extend(Reader { alert: &alert, place: &place, wrongs: &mut wrongs }.note());
+            }
+            other => wrongs.push((place, unfit(other.ok().as_ref(), "an object"))),
         }
     }
-    if bad.is_empty() {
-        return Ok((notes, webhook.truncated));
+    if wrongs.is_empty() {
+        return Ok((notes, member("truncatedAlerts").and_then(|count| count.as_u64()).unwrap_or_default()));
     }
-    bad.truncate(NAMED_MAX);
-    let detail = bad.first().map(ToString::to_string).unwrap_or_default();
-    Err(Problem::bad_items(&bad, detail))
+    wrongs.truncate(NAMED_MAX);
+    Err(Problem::bad_fields(&wrongs))
 }
 
 #[cfg(test)]
 mod tests {
-    use serde_json::Value;
-
     use super::*;
 
     /// As Alertmanager 0.27 sends it.
@@ -229,26 +267,50 @@ mod tests {
     #[test]
     fn what_is_kept_is_checked_and_bounded() {
         type Change = fn(&mut Value);
-        let table: [(Change, u16, &str); 13] = [
+        let table: [(Change, u16, &str); 15] = [
             (|w| w["version"] = "3".into(), 422, "version"),
             (|w| w["status"] = "burning".into(), 422, "status"),
             (|w| w["alerts"] = vec![w["alerts"][0].clone(); 1_001].into(), 422, "alerts"),
-            (|w| w["alerts"][1] = 7.into(), 422, "alerts"),
-            (|w| _ = w["alerts"][1].as_object_mut().unwrap().remove("fingerprint"), 422, "fingerprint"),
-            (|w| w["alerts"][1]["fingerprint"] = "".into(), 422, "fingerprint"),
-            (|w| w["alerts"][1]["fingerprint"] = "../x".into(), 422, "fingerprint"),
-            (|w| w["alerts"][0]["labels"] = json!({ "a": "b" }), 422, "labels"),
-            (|w| w["alerts"][0]["labels"]["x"] = "y".repeat(2_049).into(), 422, "labels"),
-            (|w| w["alerts"][0]["annotations"]["x"] = "y".repeat(8_193).into(), 422, "annotations"),
-            (|w| w["alerts"][0]["startsAt"] = "0001-01-01T00:00:00Z".into(), 422, "startsAt"),
-            (|w| w["alerts"][0]["startsAt"] = "soon".into(), 422, "startsAt"),
-            (|w| _ = w["alerts"][1].as_object_mut().unwrap().remove("endsAt"), 422, "endsAt"),
+            (|w| w["alerts"][1] = 7.into(), 422, "alerts[1]"),
+            (|w| w["alerts"] = json!({}), 422, "alerts"),
+            (|w| w["alerts"][0]["status"] = "burning".into(), 422, "alerts[0].status"),
+            (|w| _ = w["alerts"][1].as_object_mut().unwrap().remove("fingerprint"), 422, "alerts[1].fingerprint"),
+            (|w| w["alerts"][1]["fingerprint"] = "".into(), 422, "alerts[1].fingerprint"),
+            (|w| w["alerts"][1]["fingerprint"] = "../x".into(), 422, "alerts[1].fingerprint"),
+            (|w| w["alerts"][0]["labels"] = json!({ "a": "b" }), 422, "alerts[0].labels.alertname"),
+            (|w| w["alerts"][0]["labels"]["x"] = "y".repeat(2_049).into(), 422, "alerts[0].labels.x"),
+            (|w| w["alerts"][0]["annotations"]["x"] = "y".repeat(8_193).into(), 422, "alerts[0].annotations.x"),
+            (|w| w["alerts"][0]["startsAt"] = "0001-01-01T00:00:00Z".into(), 422, "alerts[0].startsAt"),
+            (|w| w["alerts"][0]["startsAt"] = "soon".into(), 422, "alerts[0].startsAt"),
+            (|w| _ = w["alerts"][1].as_object_mut().unwrap().remove("endsAt"), 422, "alerts[1].endsAt"),
         ];
         for (change, status, field) in table {
             assert_eq!(refused(change), (status, field.into()));
         }
-        for body in ["", "{", "[]", "7", r#"{"version":"4","groupKey":"","status":"firing","alerts":{}}"#] {
+        for body in ["", "{", "[]", "7"] {
             assert_eq!(read(body.as_bytes()).unwrap_err().status.as_u16(), 400, "{body}");
         }
+    }
+
+    #[test]
+    fn all_that_is_wrong_is_named_with_its_place() {
+        let errors = |body: &Value| {
+            let problem = serde_json::to_value(read(body.to_string().as_bytes()).unwrap_err()).unwrap();
+            problem["errors"].as_array().unwrap().clone()
+        };
+        assert_eq!(
+            errors(&json!({ "version": "3", "alerts": [] })),
+            [json!({ "field": "version", "detail": "is \"3\"; it must be \"4\"" })]
+        );
+        let body = json!({ "version": "4", "status": "firing", "alerts": [{ "status": "burning" }, 7] });
+        let found = errors(&body);
+        let places: Vec<_> = found.iter().map(|error| error["field"].as_str().unwrap()).collect();
+        assert_eq!(
+            places,
+            ["alerts[0].status", "alerts[0].fingerprint", "alerts[0].startsAt", "alerts[0].labels", "alerts[1]"]
+        );
+        assert_eq!(found[0]["detail"], "is \"burning\"; it must be \"firing\" or \"resolved\"");
+        let many = json!({ "version": "4", "status": "firing", "alerts": vec![7; 30] });
+        assert_eq!(errors(&many).len(), NAMED_MAX);
     }
 }

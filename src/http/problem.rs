@@ -79,6 +79,20 @@ impl Problem {
             .with("errors", json!([{ "field": field, "detail": reason }]))
     }
 
+    /// Members of a request have values that cannot be, each with its place and why.
+    pub fn bad_fields(fields: &[(String, String)]) -> Self {
+        let title = "A field has a value that is not allowed";
+        let errors: Vec<Value> =
+            fields.iter().map(|(field, reason)| json!({ "field": field, "detail": reason })).collect();
+        let first = fields.first().cloned().unwrap_or_default();
+        let more = fields.len().saturating_sub(1);
+        let more = if more > 0 { format!(", and {more} more; see `errors`") } else { String::new() };
+        let detail = format!("`{}` {}{more}", first.0, first.1);
+        Self::new(StatusCode::UNPROCESSABLE_ENTITY, "bad_field", title, detail)
+            .with("field", first.0)
+            .with("errors", errors)
+    }
+
     /// Items of a request that is taken whole or not at all have members that cannot be.
     pub fn bad_items(items: &[BadItem], detail: String) -> Self {
         let errors: Vec<Value> = items

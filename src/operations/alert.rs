@@ -9,7 +9,7 @@ use crate::clock::Timestamp;
 pub struct AlertNote {
     /// Which alert: a digest of its labels.
     pub fingerprint: String,
-    /// When it began to fire.
+    /// When it began to fire, as told.
     pub starts_at: Timestamp,
     /// When it ceased to; `None` while it fires.
     pub ends_at: Option<Timestamp>,
@@ -34,6 +34,14 @@ pub struct Alert {
     pub received_at: Timestamp,
     /// When it was last heard of.
     pub heard_at: Timestamp,
+}
+
+impl Alert {
+    /// When it began to fire. A beginning that was still to come when it was told is somebody's clock.
+    #[must_use]
+    pub fn began_at(&self) -> Timestamp {
+        self.note.starts_at.min(self.received_at)
+    }
 }
 
 /// What became of a note.

@@ -81,10 +81,10 @@ async fn look(core: &Core) {
             if transition.to == "open" {
                 metrics::breaker_probe(&entry.name, "lapsed");
             }
-            entry.tell(&transition);
             if core.membership.is_speaker(&core.params.node) {
                 entry.note(&transition);
             }
+            entry.tell(&transition);
         }
         if is_open {
             entry.write(core).await;

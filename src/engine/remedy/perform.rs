@@ -78,7 +78,7 @@ pub(super) async fn perform(core: &Core, action: &Action, occasion: &Occasion) -
     if let Some(number) = remedied.number {
         detail["remediation"] = number.into();
     }
-    core.timeline.note(EventKind::Action, action, words.clone(), Some(detail));
+    core.timeline.note(EventKind::Action, action, format!("{action} ({}): {words}", state.name()), Some(detail));
     remedied
 }
 
@@ -147,7 +147,7 @@ async fn attempt(core: &Core, action: &Action, occasion: &Occasion) -> Remedied 
         let words = format!("would have been done: {}", asked.words);
         return end(Some(number), RemediationState::DryRun, "", words);
     }
-    core.timeline.note(EventKind::Action, &action.name, format!("begins: {}", asked.words), None);
+    core.timeline.note(EventKind::Action, &action.name, format!("{} begins: {}", action.name, asked.words), None);
     let facts =
         Facts { alert: &occasion.alert, action: &action.name, target: &place, node: &core.params.node_name, number };
     let (state, words) = act(core, action, &target, &facts).await;

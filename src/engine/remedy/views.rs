@@ -6,6 +6,7 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use crate::clock::Timestamp;
+use crate::ledger::IncidentFilter;
 use crate::policy::remediation::{FiredAlert, Rules, Switch};
 
 use super::super::core::{Core, Setup};
@@ -75,6 +76,19 @@ pub(in crate::engine) fn view(core: &Core) -> RemediationView {
     }
 }
 
+/// The incident that a person acts on: the newest in which an alert fires. Without an answer it belongs to none, because
+/// what is asked for may be what brings the ledger back.
+async fn incident_at_hand(core: &Core) -> Option<i64> {
+    let filter = IncidentFilter { is_firing: Some(true), ..IncidentFilter::default() };
+    match core.ledger.incidents(filter, None, 1).await {
+        Ok(firing) => firing.first().map(|incident| incident.number),
+        Err(error) => {
+            tracing::warn!("It is not known which incident an action by hand belongs to: {error}");
+            None
+        }
+    }
+}
+
 /// Carries out an action because a person asks for it, behind the same guards. `labels` stand for those of an alert.
 pub(in crate::engine) async fn by_hand(
     core: &Core,
@@ -98,7 +112,7 @@ pub(in crate::engine) async fn by_hand(
         fingerprint: String::new(),
         starts_at: core.clock.now(),
         severity: String::new(),
-        incident: None,
+        incident: incident_at_hand(core).await,
     };
     Ok(perform(core, &action, &Occasion { alert, cause: None, by: by.to_owned(), is_dry }).await)
 }

@@ -46,9 +46,9 @@ impl Near {
     }
 
     /// Whether an alert of this span of time belongs to it.
-    fn holds(&self, note: &AlertNote, quiet_ms: i64) -> bool {
-        let begins_in_time = self.resolved_at().is_none_or(|end| note.starts_at <= end.plus_ms(quiet_ms));
-        let ends_in_time = note.ends_at.is_none_or(|end| end.plus_ms(quiet_ms) >= self.detected_at);
+    fn holds(&self, began_at: Timestamp, ends_at: Option<Timestamp>, quiet_ms: i64) -> bool {
+        let begins_in_time = self.resolved_at().is_none_or(|end| began_at <= end.plus_ms(quiet_ms));
+        let ends_in_time = ends_at.is_none_or(|end| end.plus_ms(quiet_ms) >= self.detected_at);
         begins_in_time && ends_in_time
     }
 
@@ -85,14 +85,20 @@ impl Book {
     /// Takes one note.
     fn take(&mut self, note: &AlertNote) -> (NotedAs, (String, Timestamp)) {
         let key = (note.fingerprint.clone(), note.starts_at);
+        let began_at = self.alerts.get(&key).map_or_else(|| self.began_at(note), |known| known.alert.began_at());
         // An end before the beginning, or one that has not come, is somebody's clock.
-        let ends_at = note.ends_at.map(|end| end.min(self.now).max(note.starts_at));
+        let ends_at = note.ends_at.map(|end| end.min(self.now).max(began_at));
         let what = if self.alerts.contains_key(&key) {
             self.take_known(&key, ends_at)
         } else {
             self.take_new(AlertNote { ends_at, ..note.clone() })
         };
         (what, key)
+    }
+
+    /// When a new occurrence began: nobody can have noticed what is still to come.
+    fn began_at(&self, note: &AlertNote) -> Timestamp {
+        if mutant!(alert_begins_in_the_future) { note.starts_at } else { note.starts_at.min(self.now) }
     }
 
     fn take_known(&mut self, key: &(String, Timestamp), ends_at: Option<Timestamp>) -> NotedAs {
@@ -129,24 +135,30 @@ impl Book {
 
     fn take_new(&mut self, mut note: AlertNote) -> NotedAs {
         let mut what = if note.ends_at.is_some() { NotedAs::Resolved } else { NotedAs::New };
+        let began_at = self.began_at(&note);
+        // Two that were told before their time began at once; what was told says which is later.
+        let order = (began_at, note.starts_at);
+        let order_of = |known: &Alert| (known.began_at(), known.note.starts_at);
+        let same = |at: i64| (note.fingerprint.clone(), Timestamp(at));
+        let all = same(i64::MIN)..=same(i64::MAX);
         // An alert does not fire twice at once: the end of the earlier occurrence was not told.
-        let same = |at: Timestamp| (note.fingerprint.clone(), at);
-        if let Some((_, later)) = self.alerts.range(same(note.starts_at.plus_ms(1))..=same(Timestamp(i64::MAX))).next()
+        let of_it = self.alerts.range(all.clone()).map(|(_, known)| order_of(&known.alert));
+        if let Some((later, _)) = of_it.filter(|known| *known > order).min()
             && note.ends_at.is_none()
         {
-            note.ends_at = Some(later.alert.note.starts_at);
+            note.ends_at = Some(later);
             what = NotedAs::Stale;
         }
-        for (_, earlier) in self.alerts.range_mut(same(Timestamp(i64::MIN))..same(note.starts_at)) {
-            if earlier.alert.note.ends_at.is_none() {
-                earlier.alert.note.ends_at = Some(note.starts_at);
+        for (_, earlier) in self.alerts.range_mut(all) {
+            if order_of(&earlier.alert) < order && earlier.alert.note.ends_at.is_none() {
+                earlier.alert.note.ends_at = Some(began_at);
                 earlier.is_changed = true;
                 if let Some(incident) = earlier.place.and_then(|place| self.incidents.get_mut(place)) {
-                    incident.one_ended(note.starts_at);
+                    incident.one_ended(began_at);
                 }
             }
         }
-        let place = self.incident_of(&note);
+        let place = self.incident_of(&note, began_at);
         let alert = Alert { note, incident: 0, received_at: self.now, heard_at: self.now };
         let key = same_key(&alert.note);
         self.alerts.insert(key, Occurrence { alert, lapsed: false, place: Some(place), is_changed: true });
@@ -154,17 +166,16 @@ impl Book {
     }
 
     /// Finds the incident of a new occurrence, or opens one.
-    fn incident_of(&mut self, note: &AlertNote) -> usize {
-        // Nobody can have noticed what is still to come.
-        let detected_at = note.starts_at.min(self.now);
-        let found = self.incidents.iter().rposition(|incident| incident.holds(note, self.quiet_ms));
-        mutant!(every_alert_its_own_incident => { return self.open(note, detected_at) });
+    fn incident_of(&mut self, note: &AlertNote, began_at: Timestamp) -> usize {
+        let holds = |incident: &Near| incident.holds(began_at, note.ends_at, self.quiet_ms);
+        let found = self.incidents.iter().rposition(holds);
+        mutant!(every_alert_its_own_incident => { return self.open(note, began_at) });
         match found {
             Some(place) => {
-                self.incidents[place].add(note, detected_at);
+                self.incidents[place].add(note, began_at);
                 place
             }
-            None => self.open(note, detected_at),
+            None => self.open(note, began_at),
         }
     }
 
@@ -196,7 +207,7 @@ pub(in super::super) async fn note_alerts(
     now: Timestamp,
     quiet_ms: i64,
 ) -> sqlx::Result<Vec<Noted>> {
-    let Some(earliest) = notes.iter().map(|note| note.starts_at).min() else { return Ok(Vec::new()) };
+    let Some(earliest) = notes.iter().map(|note| note.starts_at.min(now)).min() else { return Ok(Vec::new()) };
     steps.alone().await?;
     let mut book = read(steps, notes, earliest, now, quiet_ms).await?;
     let told: Vec<_> = notes.iter().map(|note| book.take(note)).collect();
@@ -229,7 +240,7 @@ async fn read(
     incidents.reverse();
     let mut since: BTreeMap<&str, Timestamp> = BTreeMap::new();
     for note in notes {
-        let first = since.entry(&note.fingerprint).or_insert(note.starts_at);
+        let first = since.entry(&note.fingerprint).or_insert(now);
         *first = note.starts_at.min(*first);
     }
     let mut alerts = BTreeMap::new();

@@ -113,7 +113,7 @@ impl Thresholds {
         let subject = event.subject.clone();
         let is_sign = match event.kind {
             EventKind::Breaker => {
-                let is_open = detail["to"].as_str().is_some_and(|to| to.ends_with("open"));
+                let is_open = matches!(detail["to"].as_str(), Some("open" | "forced_open"));
                 let (opened, held) = self.breakers.entry(subject).or_default();
                 *opened += u64::from(is_open);
                 *held = figure("held").max(*held);

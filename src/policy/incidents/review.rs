@@ -1,5 +1,6 @@
 //! The review of an incident, in Markdown: what the record shows, and room for what only people know.
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
 use super::figures::{Figures, Standing, Thresholds};
@@ -102,18 +103,32 @@ fn summary(facts: &Facts, found: &Thresholds) -> String {
         Standing::Quiet => "Nothing fires, but a new alert may still take it back.".to_owned(),
         Standing::Resolved => format!("It was over after {}.", span(facts.end().since(incident.detected_at))),
     };
-    let done = match (incident.responded_at, facts.remediations.iter().any(|one| one.state == RemediationState::Healed))
-    {
-        (None, _) => "Nothing was done about it, by machine or person.",
-        (Some(_), true) => "A remedy helped by the record.",
-        (Some(_), false) => "Something was done about it; no remedy is on record as having helped.",
-    };
+    let done = done(facts);
     format!(
         "{} fired, worst severity {}, first at {}. {standing} {done}\n",
         alerts.join(", "),
         inline(severity),
         incident.detected_at,
     )
+}
+
+/// What was done. A remedy is healed by its own measure, which may be no more than that it is in force.
+fn done(facts: &Facts) -> String {
+    let healed = facts.remediations.iter().filter(|one| one.state == RemediationState::Healed);
+    let healed: BTreeSet<String> = healed
+        .map(|one| match one.asked.target.as_str() {
+            "" => inline(&one.asked.action),
+            target => format!("{} on {}", inline(&one.asked.action), inline(target)),
+        })
+        .collect();
+    match facts.incident.responded_at {
+        _ if !healed.is_empty() => {
+            let healed = Vec::from_iter(healed).join(", ");
+            format!("Healed by their own measure, which the table of remedies names: {healed}.")
+        }
+        None => "Nothing was done about it, by machine or person.".to_owned(),
+        Some(_) => "Something was done about it; no remedy is on record as healed.".to_owned(),
+    }
 }
 
 fn times(incident: &Incident) -> String {
@@ -139,7 +154,8 @@ fn timeline(facts: &Facts) -> String {
         let row = [event.at.to_string(), event.kind.name().to_owned(), inline(&event.words), inline(&event.node_name)];
         rows.push((event.at, row.into()));
     }
-    for Alert { note, .. } in &facts.alerts {
+    for alert in &facts.alerts {
+        let (note, began_at) = (&alert.note, alert.began_at());
         let labels: Vec<String> = note
             .labels
             .iter()
@@ -147,7 +163,7 @@ fn timeline(facts: &Facts) -> String {
             .map(|(name, value)| format!("{name}={value}"))
             .collect();
         let began = format!("{} began to fire ({})", note.name, labels.join(", "));
-        rows.push((note.starts_at, vec![note.starts_at.to_string(), "alert".into(), inline(&began), String::new()]));
+        rows.push((began_at, vec![began_at.to_string(), "alert".into(), inline(&began), String::new()]));
         if let Some(end) = note.ends_at {
             rows.push((
                 end,
@@ -250,12 +266,9 @@ fn factors(facts: &Facts, found: &Thresholds) -> Vec<String> {
         factors.push(format!("The first sign came {when}: {}.", inline(words)));
     }
     for (name, (opened, held)) in found.breakers.iter().filter(|(_, (opened, _))| *opened > 0) {
-        factors.push(format!(
-            "Breaker {} opened {} and held up to {}.",
-            inline(name),
-            count(*opened, "time"),
-            count(*held, "job")
-        ));
+        // What it holds is looked at now and then and told once it changes: of one that has just opened it is not known.
+        let held = if *held > 0 { format!(" and held up to {}", count(*held, "job")) } else { String::new() };
+        factors.push(format!("Breaker {} opened {}{held}.", inline(name), count(*opened, "time")));
     }
     for (pool, replaced) in found.replaced.iter().filter(|(_, replaced)| **replaced > 0) {
         factors.push(format!("{} of pool {} replaced.", count(*replaced, "worker"), inline(pool)));

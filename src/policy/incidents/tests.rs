@@ -112,7 +112,8 @@ fn a_review_shows_what_the_record_has() {
     let text = review(&facts());
     for piece in [
         "# Incident 4: QueueDeep\\|er\n",
-        "worst severity critical, first at 2026-01-02T03:03:20.000Z. It was over after 300 s. A remedy helped",
+        "worst severity critical, first at 2026-01-02T03:03:20.000Z. It was over after 300 s. Healed by their own \
+         measure, which the table of remedies names: more on exec.",
         "| Heard of | 2026-01-02T03:03:50.000Z | 30 s |",
         "| First response, by machine or person | 2026-01-02T03:03:51.000Z | 31 s |",
         "| Resolved: the last alert ended | 2026-01-02T03:08:20.000Z | 300 s |",
@@ -130,6 +131,27 @@ fn a_review_shows_what_the_record_has() {
         assert!(text.contains(piece), "{piece}\n---\n{text}");
     }
     assert_eq!(text.lines().filter(|line| line.starts_with("# ")).count(), 1);
+}
+
+#[test]
+fn a_breaker_tells_what_it_held_while_it_is_still_open() {
+    let mut open = facts();
+    let factor = |facts: &Facts| {
+        let text = review(facts);
+        text.lines().find(|line| line.starts_with("- Breaker mcp:x opened")).unwrap_or_default().to_owned()
+    };
+    open.events.truncate(1);
+    assert_eq!(factor(&open), "- Breaker mcp:x opened 1 time.");
+    let probed = r#"{"from":"open","to":"half_open","held":695}"#;
+    open.events.push(event(150, EventKind::Breaker, "mcp:x", "Breaker mcp:x is half_open: it was time", probed));
+    assert_eq!(factor(&open), "- Breaker mcp:x opened 1 time and held up to 695 jobs.");
+}
+
+#[test]
+fn an_alert_whose_beginning_is_to_come_stands_where_it_was_heard_of() {
+    let mut ahead = facts();
+    ahead.alerts[0].note.starts_at = at(3_000_000_000);
+    assert!(review(&ahead).contains("| 2026-01-02T03:03:50.000Z | alert | QueueDeep\\|er began to fire"));
 }
 
 #[test]

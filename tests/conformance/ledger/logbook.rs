@@ -19,6 +19,7 @@ on_every_ledger! {
     an_end_that_comes_first_is_not_undone
     an_alert_within_the_quiet_time_takes_its_incident_back
     an_alert_does_not_fire_twice_at_once
+    a_beginning_that_is_still_to_come_is_held_to_now
     an_alert_that_nobody_tells_of_lapses
     nodes_that_are_told_at_the_same_time_open_one_incident
     the_first_order_after_detection_is_the_response
@@ -235,6 +236,33 @@ async fn an_alert_does_not_fire_twice_at_once(bench: &Bench) {
     let alerts = bench.ledger.alerts_of(first.incident, 9).await.unwrap();
     assert_eq!(alerts[1].note.ends_at, Some(at(5_000)));
     assert_eq!(all(bench).await[0].firing, 1);
+}
+
+async fn a_beginning_that_is_still_to_come_is_held_to_now(bench: &Bench) {
+    const CENTURY_MS: i64 = 100 * 365 * 86_400_000;
+    let at = |ms: i64| bench.now.plus_ms(ms);
+    let first = note(bench, &[fires("a", at(CENTURY_MS)), fires("b", at(600_000))], at(0)).await;
+    assert_eq!(first.map_what(), [NotedAs::New; 2]);
+    // It is known by what was told.
+    assert_eq!(note_one(bench, fires("a", at(CENTURY_MS)), at(1_000)).await.what, NotedAs::Known);
+    let ends = [ended("a", at(CENTURY_MS), at(CENTURY_MS + 1)), ended("b", at(600_000), at(9_000))];
+    assert_eq!(note(bench, &ends, at(9_000)).await.map_what(), [NotedAs::Resolved; 2]);
+    let incident = &all(bench).await[0];
+    assert_eq!((incident.detected_at, incident.resolved_at), (at(0), Some(at(9_000))));
+    let told = bench.ledger.alerts_of(incident.number, 9).await.unwrap();
+    let times = |alert: &ganger::operations::Alert| (alert.note.starts_at, alert.began_at(), alert.note.ends_at);
+    let times: Vec<_> = told.iter().map(times).collect();
+    assert_eq!(
+        times,
+        [(at(600_000), at(0), Some(at(9_000))), (at(CENTURY_MS), at(0), Some(at(9_000)))],
+        "the beginning as told, the beginning, the end"
+    );
+    // The same alert with a clock that is right begins later, whatever was told before.
+    assert_eq!(note_one(bench, fires("a", at(20_000)), at(21_000)).await.what, NotedAs::New);
+    let next = note_one(bench, fires("c", at(CENTURY_MS)), at(30_000)).await;
+    let lapsed = bench.ledger.lapse_alerts(at(30_001)).await.unwrap();
+    assert_eq!(lapsed.iter().map(|alert| alert.note.ends_at.unwrap()).max(), Some(at(30_000)));
+    assert_eq!((next.incident, all(bench).await[0].resolved_at), (first[0].incident, Some(at(30_000))));
 }
 
 async fn an_alert_that_nobody_tells_of_lapses(bench: &Bench) {

@@ -84,6 +84,17 @@ async fn what_is_paused_for_a_while_goes_on_by_itself(footing: Footing) {
     let held = by_hand(&daemon, "hold", json!({"queue": "work"})).await;
     assert_eq!((&held["state"], &held["reason"]), (&json!("suppressed"), &json!("not_possible")), "{held}");
     assert!(held["words"].as_str().unwrap().contains("by ada"), "{held}");
+    // While an alert fires, what a person asks for belongs to its incident; each row of the timeline names its action.
+    until("the incident shows what was asked for by hand", || async {
+        let shown = daemon.get(&format!("/v1/incidents/{}", row["incident"])).await;
+        let remedies = shown["remediations"].as_array().unwrap();
+        let events = shown["timeline"].as_array().unwrap();
+        let actions: Vec<&Value> = events.iter().filter(|event| event["kind"] == "action").collect();
+        let is_named = |event: &&Value| event["words"].as_str().unwrap().starts_with("hold ");
+        assert!(actions.iter().all(is_named), "{actions:?}");
+        (remedies.len() == 2 && actions.len() == 3).then_some(())
+    })
+    .await;
 }
 
 async fn more_is_shed_for_a_while_where_more_workers_did_not_help(footing: Footing) {

@@ -29,7 +29,11 @@ pub struct Book {
 impl Book {
     fn note_alert(&mut self, told: &AlertNote, now: Timestamp, quiet_ms: i64) -> Noted {
         let mut note = told.clone();
-        note.ends_at = note.ends_at.map(|end| end.min(now).max(note.starts_at));
+        let is_it =
+            |alert: &Alert| alert.note.fingerprint == note.fingerprint && alert.note.starts_at == note.starts_at;
+        let received_at =
+            self.alerts.iter().find(|(alert, _)| is_it(alert)).map_or(now, |(alert, _)| alert.received_at);
+        note.ends_at = note.ends_at.map(|end| end.min(now).max(note.starts_at.min(received_at)));
         let same = |(alert, _): &&mut (Alert, bool)| {
             alert.note.fingerprint == note.fingerprint && alert.note.starts_at == note.starts_at
         };
@@ -59,21 +63,23 @@ impl Book {
 
     fn note_new(&mut self, mut note: AlertNote, now: Timestamp, quiet_ms: i64) -> NotedAs {
         let mut what = if note.ends_at.is_some() { NotedAs::Resolved } else { NotedAs::New };
+        let detected_at = note.starts_at.min(now);
+        let order = (detected_at, note.starts_at);
+        let order_of = |alert: &Alert| (alert.began_at(), alert.note.starts_at);
         let later = self.alerts.iter().filter(|(alert, _)| alert.note.fingerprint == note.fingerprint);
-        let later = later.map(|(alert, _)| alert.note.starts_at).filter(|at| *at > note.starts_at).min();
-        if let (Some(later), None) = (later, note.ends_at) {
+        let later = later.map(|(alert, _)| order_of(alert)).filter(|known| *known > order).min();
+        if let (Some((later, _)), None) = (later, note.ends_at) {
             (note.ends_at, what) = (Some(later), NotedAs::Stale);
         }
         for (alert, _) in &mut self.alerts {
-            let is_earlier = alert.note.fingerprint == note.fingerprint && alert.note.starts_at < note.starts_at;
+            let is_earlier = alert.note.fingerprint == note.fingerprint && order_of(alert) < order;
             if is_earlier && alert.note.ends_at.is_none() {
-                alert.note.ends_at = Some(note.starts_at);
+                alert.note.ends_at = Some(detected_at);
             }
         }
         self.settle_all();
-        let detected_at = note.starts_at.min(now);
         let overlaps = |incident: &&Incident| {
-            incident.resolved_at.is_none_or(|end| note.starts_at <= end.plus_ms(quiet_ms))
+            incident.resolved_at.is_none_or(|end| detected_at <= end.plus_ms(quiet_ms))
                 && note.ends_at.is_none_or(|end| end.plus_ms(quiet_ms) >= incident.detected_at)
         };
         let number = match self.incidents.values().rev().find(overlaps) {
@@ -293,7 +299,7 @@ impl Logbook for ModelLedger {
         let mut gone = Vec::new();
         for (alert, lapsed) in &mut book.alerts {
             if alert.note.ends_at.is_none() && alert.heard_at < heard_before {
-                alert.note.ends_at = Some(alert.heard_at.max(alert.note.starts_at));
+                alert.note.ends_at = Some(alert.heard_at);
                 *lapsed = true;
                 gone.push(alert.clone());
             }

@@ -2,6 +2,6 @@
 -- $1 the point (ms)
 -- Returns alerts.
 UPDATE alerts
-SET ends_at = CASE WHEN heard_at > starts_at THEN heard_at ELSE starts_at END, lapsed = 1
+SET ends_at = heard_at, lapsed = 1
 WHERE ends_at IS NULL AND heard_at < $1
 RETURNING fingerprint, starts_at, ends_at, incident, name, severity, labels, annotations, received_at, heard_at, lapsed
