@@ -36,6 +36,7 @@ use super::core::Core;
 
 pub use views::{NodeShedding, QueueShedding, RuleShedding, SetByHand, SheddingFloor, SheddingView};
 
+pub(super) use facts::waiting;
 pub(super) use runs::Ended;
 pub(super) use views::{own, raise, set, view};
 

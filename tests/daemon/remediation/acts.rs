@@ -19,6 +19,7 @@ use crate::support::wait::until;
 on_both_footings! {
     a_deep_queue_gets_workers_until_it_is_not_deep
     what_is_paused_for_a_while_goes_on_by_itself
+    what_a_breaker_holds_is_no_work_for_more_workers
     more_is_shed_for_a_while_where_more_workers_did_not_help
     a_job_is_submitted_once_for_an_occurrence
     what_handlers_are_told_otherwise_lapses
@@ -65,6 +66,32 @@ async fn a_deep_queue_gets_workers_until_it_is_not_deep(footing: Footing) {
     tell(&daemon, &deep).await;
     assert_eq!(audit(&daemon, "grow").await.len(), 1);
     assert_eq!((count(&daemon, "grow", "healed").await, count(&daemon, "grow", "failed").await), (1.0, 0.0));
+}
+
+async fn what_a_breaker_holds_is_no_work_for_more_workers(footing: Footing) {
+    let site = Site::new(footing).await;
+    let rules = "[job_types.echo]\nqueue = 'work'\ndepends_on = ['db']\n\
+                 [remediation.actions.grow]\nkind = 'scale_pool'\nqueue_label = 'queue'\nadd = 5\n\
+                 verify = 'queue_depth'\nverify_below = 30\n";
+    let daemon = site.start(&format!("{POOL}{rules}")).await;
+    let (status, tripped) = daemon.post("/v1/breakers/db/trip", json!({"by": "ada", "reason": "works"})).await;
+    assert_eq!(status, 200, "{tripped}");
+    daemon.submit_many(&json!({"type": "echo", "payload": 1}), 40).await;
+    let held = by_hand(&daemon, "grow", json!({"queue": "work"})).await;
+    assert_eq!((&held["state"], &held["reason"]), (&json!("suppressed"), &json!("not_possible")), "{held}");
+    let words = "all 40 jobs that wait in queue work are held by a pause or a breaker: more workers cannot help";
+    assert!(held["words"].as_str().unwrap().contains(words), "{held}");
+    assert_eq!(pool(&daemon).await["floor"], Value::Null);
+    // Others wait too: for workers, and they are few.
+    let gate = site.folder().join("gate");
+    daemon.submit_many(&json!({"type": "shell", "payload": wait_for(&gate)}), 20).await;
+    let grown = by_hand(&daemon, "grow", json!({"queue": "work"})).await;
+    assert_eq!(grown["state"], "healed", "{grown}");
+    assert!(grown["words"].as_str().unwrap().contains("(a pause or a breaker holds 40 more)"), "{grown}");
+    let row = audit(&daemon, "grow").await.swap_remove(0);
+    let queue = &row["before"]["pools"][0]["queue"];
+    assert_eq!((&queue["held"], queue["waiting"].as_u64() <= Some(20)), (&json!(40), true), "{row}");
+    std::fs::write(&gate, "").unwrap();
 }
 
 async fn what_is_paused_for_a_while_goes_on_by_itself(footing: Footing) {

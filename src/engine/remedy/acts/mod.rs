@@ -10,7 +10,7 @@ use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
 use crate::job::{JobId, PoolName};
-use crate::policy::remediation::{Action, Deed, Facts, Lane, Target};
+use crate::policy::remediation::{Action, Deed, Facts, Lane, Target, Verify};
 
 use super::super::core::Core;
 
@@ -49,7 +49,10 @@ impl Done {
 /// Why an action can do nothing now, if so.
 pub(super) async fn hindrance(core: &Core, action: &Action, target: &Target) -> Option<String> {
     match (&action.deed, target) {
-        (Deed::ScalePool { .. }, Target::Pools(names)) => pools::at_most(core, names),
+        (Deed::ScalePool { .. }, Target::Pools(names)) => match pools::at_most(core, names) {
+            None if matches!(action.verify, Verify::QueueDepth { .. }) => pools::all_is_held(core, names).await,
+            full => full,
+        },
         (Deed::ReplaceUnhealthyWorkers { .. }, Target::Pools(names)) => pools::nobody_to_replace(core, names),
         (Deed::RenewLedgerPool, _) => stores::no_pool(core),
         (Deed::SetShedding { level_max, .. }, _) => lanes::sheds_already(core, *level_max),
