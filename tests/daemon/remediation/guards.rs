@@ -60,7 +60,10 @@ async fn cool_downs_budgets_and_dry_runs_hold(footing: Footing) {
     tell(&daemon, &alert("Cool", &json!({}))).await;
     rows(&daemon, "cool", 1).await;
     tell(&daemon, &alert("Cool", &json!({}))).await;
-    assert_eq!(reasons(&rows(&daemon, "cool", 2).await), ["cool_down", "healed"]);
+    let cooling = rows(&daemon, "cool", 2).await;
+    assert_eq!(reasons(&cooling), ["cool_down", "healed"]);
+    let words = "not done: it was done on the same target less than 300 s ago; what was asked for: `sh` is run";
+    assert_eq!(cooling[0]["words"], words);
     for n in 1..=2 {
         tell(&daemon, &alert("Often", &json!({}))).await;
         rows(&daemon, "often", n).await;
@@ -71,6 +74,7 @@ async fn cool_downs_budgets_and_dry_runs_hold(footing: Footing) {
     // All that an hour allows is spent.
     let over = by_hand(&daemon, "often", json!({})).await;
     assert_eq!(over["state"], "suppressed", "{over}");
+    assert!(over["words"].as_str().unwrap().starts_with("not done: "), "{over}");
     assert_eq!((lines(&site, "cool").len(), lines(&site, "often").len(), lines(&site, "dry").len()), (1, 2, 0));
     assert_eq!((count(&daemon, "cool", "suppressed").await, count(&daemon, "dry", "dry_run").await), (1.0, 1.0));
     assert_eq!(count(&daemon, "cool", "failed").await, 0.0, "suppressed is no failure");
@@ -92,6 +96,7 @@ async fn the_kill_switch_holds_on_all_nodes_and_over_restarts(footing: Footing) 
     tell(told, &alert("A", &json!({}))).await;
     let row = rows(told, "note", 1).await.swap_remove(0);
     assert_eq!((&row["state"], &row["reason"]), (&json!("suppressed"), &json!("disabled")), "{row}");
+    assert!(row["words"].as_str().unwrap().starts_with("not done: remediation is switched off"), "{row}");
     until("the metric says so", || async { (told.metric("ganger_remediation_enabled").await == 0.0).then_some(()) })
         .await;
     first.kill();
