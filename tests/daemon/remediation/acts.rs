@@ -13,7 +13,7 @@ use tokio::task::JoinSet;
 
 use super::{alert, audit, by_hand, count, ended, resolved, tell};
 use crate::mcp_server;
-use crate::support::daemon::{Daemon, Footing, Site, wait_for};
+use crate::support::daemon::{Daemon, Footing, Site, ganger, wait_for};
 use crate::support::wait::until;
 
 on_both_footings! {
@@ -119,7 +119,7 @@ async fn more_is_shed_for_a_while_where_more_workers_did_not_help(footing: Footi
                  cpu = 1.0\nmemory = 1.0\nmemory_critical = 1.0\nerror_rate = 1.0\n\
                  [remediation.actions.grow]\nkind = 'scale_pool'\npool = 'work-workers'\nadd = 1\n\
                  verify = 'queue_depth'\nverify_below = 1\nverify_ms = 600\n\
-                 [remediation.actions.shed]\nkind = 'set_shedding'\nup = 1\nlevel_max = 1\nttl_ms = 3000\n\
+                 [remediation.actions.shed]\nkind = 'set_shedding'\nup = 1\nlevel_max = 1\nttl_ms = 6000\n\
                  [remediation.alerts.HighQueueDepth]\nactions = ['grow']\nif_not_healed = ['shed']\n";
     let daemon = site.start(&format!("{POOL}{rules}")).await;
     let gate = site.folder().join("gate");
@@ -133,8 +133,19 @@ async fn more_is_shed_for_a_while_where_more_workers_did_not_help(footing: Footi
     let (status, refused) = daemon.post("/v1/jobs", json!({"type": "noop"})).await;
     assert_eq!((status, &refused["code"], &refused["rule"]), (503, &json!("shed"), &json!("manual")), "{refused}");
     assert_eq!(daemon.get("/v1/shedding").await["floor"]["level"], 1);
+    let shown = ganger(&["shedding", "show", "--server", &daemon.url]);
+    assert!(shown.stdout.contains("floor: level 1 at least, held by remediation shed until "), "{shown:?}");
+    let raised = "Queue work sheds at level 1 (was 0): remediation shed holds level 1 at least";
+    assert!(daemon.log().contains(raised), "{}", daemon.log());
     until("it lapses", || async { (daemon.post("/v1/jobs", json!({"type": "noop"})).await.0 == 201).then_some(()) })
         .await;
+    let over = "Queue work sheds at level 0 (was 1): a remedy holds level 1 no longer";
+    until("that is told with its reason", || async { daemon.log().contains(over).then_some(()) }).await;
+    until("the timeline has both", || async {
+        let told = daemon.get("/v1/timeline").await.to_string();
+        (told.contains(raised) && told.contains(over)).then_some(())
+    })
+    .await;
     std::fs::write(&gate, "").unwrap();
 }
 
