@@ -108,6 +108,8 @@ async fn the_kill_switch_holds_on_all_nodes_and_over_restarts(footing: Footing) 
     // Only said, then done.
     let dry = ganger(&["remediation", "enable", "--dry-run", "--server", &first.url]);
     assert!(dry.stdout.starts_with("remediation: dry run"), "{dry:?}");
+    let said = ganger(&["remediation", "run", "note", "--server", &first.url]);
+    assert!(said.status == Some(0) && said.stdout.contains(": dry_run: "), "{said:?}");
     assert_eq!(by_hand(&first, "note", json!({})).await["state"], "dry_run");
     assert!(lines(&site, "note").is_empty());
     let on = ganger(&["remediation", "enable", "--server", &first.url]);
@@ -127,7 +129,8 @@ async fn a_command_that_fails_or_hangs_is_a_failure_and_no_more(footing: Footing
     let hang = format!("trap '' TERM; sleep 1000 & echo $! > {}; wait", pid.display());
     let rules = [
         "[handlers]\nterm_grace_ms = 100\n".to_owned(),
-        "[remediation.actions.fail]\nkind = 'command'\nprogram = 'sh'\nargs = ['-c', 'echo no licence >&2; exit 3']\n"
+        "[remediation.actions.fail]\nkind = 'command'\nprogram = 'sh'\nargs = ['-c', 'echo no licence >&2; exit 3']\n\
+         [remediation.actions.fail_by_hand]\nkind = 'command'\nprogram = 'false'\n"
             .to_owned(),
         format!(
             "[remediation.actions.hang]\nkind = 'command'\nprogram = 'sh'\ntimeout_ms = 500\nargs = {}\n",
@@ -154,8 +157,10 @@ async fn a_command_that_fails_or_hangs_is_a_failure_and_no_more(footing: Footing
     // What is left to be tried was tried.
     assert_eq!(ended(&daemon, "then").await["state"], "healed");
     assert_eq!(lines(&site, "then"), ["A work"]);
+    let failed = ganger(&["remediation", "run", "fail_by_hand", "--server", &daemon.url]);
+    assert!(failed.status == Some(1) && failed.stdout.contains(": failed: "), "{failed:?}");
     let ran = ganger(&["remediation", "run", "fail", "--server", &daemon.url]);
-    assert_eq!(ran.status, Some(0), "its cool-down holds it back, which is no failure: {ran:?}");
+    assert!(ran.status == Some(1) && ran.stdout.contains("suppressed: not done: "), "its cool-down: {ran:?}");
     assert_eq!((count(&daemon, "fail", "failed").await, count(&daemon, "hang", "failed").await), (1.0, 1.0));
 }
 
