@@ -90,6 +90,7 @@ struct Row {
     action: String,
     target: String,
     state: String,
+    reason: Option<String>,
     by: String,
     node_name: String,
     words: String,
@@ -200,10 +201,11 @@ async fn run(client: &Client, name: &str, body: &Value, json: bool) -> Outcome {
 impl Listed {
     fn text(self) -> String {
         let row = |row: Row| {
-            let Row { number, began_at, action, target, state, by, node_name, words } = row;
-            vec![number.to_string(), began_at, action, target, state, by, node_name, words]
+            let Row { number, began_at, action, target, state, reason, by, node_name, words } = row;
+            let reason = reason.unwrap_or_else(|| "-".to_owned());
+            vec![number.to_string(), began_at, action, target, state, reason, by, node_name, words]
         };
-        let headings = ["NUMBER", "BEGAN", "ACTION", "TARGET", "STATE", "BY", "NODE", "WORDS"];
+        let headings = ["NUMBER", "BEGAN", "ACTION", "TARGET", "STATE", "REASON", "BY", "NODE", "WORDS"];
         output::table(&headings, self.remediations.into_iter().map(row).collect())
     }
 }

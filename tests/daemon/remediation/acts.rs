@@ -120,6 +120,7 @@ async fn more_is_shed_for_a_while_where_more_workers_did_not_help(footing: Footi
                  [remediation.actions.grow]\nkind = 'scale_pool'\npool = 'work-workers'\nadd = 1\n\
                  verify = 'queue_depth'\nverify_below = 1\nverify_ms = 600\n\
                  [remediation.actions.shed]\nkind = 'set_shedding'\nup = 1\nlevel_max = 1\nttl_ms = 6000\n\
+                 [remediation.actions.shed_two]\nkind = 'set_shedding'\nup = 2\nlevel_max = 2\n\
                  [remediation.alerts.HighQueueDepth]\nactions = ['grow']\nif_not_healed = ['shed']\n";
     let daemon = site.start(&format!("{POOL}{rules}")).await;
     let gate = site.folder().join("gate");
@@ -129,6 +130,11 @@ async fn more_is_shed_for_a_while_where_more_workers_did_not_help(footing: Footi
     assert_eq!(grown["state"], "failed", "{grown}");
     let words = grown["words"].as_str().unwrap().to_owned();
     let shed = ended(&daemon, "shed").await;
+    let dry = daemon.post("/v1/remediations/shed_two", json!({"dry_run": true})).await.1;
+    assert!(
+        dry["words"].as_str().unwrap().contains("every queue sheds 2 levels more for 600 s, up to level 2"),
+        "{dry}"
+    );
     assert_eq!((&shed["state"], &shed["after"]["levels"]["work"]), (&json!("healed"), &json!(1)), "{words}: {shed}");
     let (status, refused) = daemon.post("/v1/jobs", json!({"type": "noop"})).await;
     assert_eq!((status, &refused["code"], &refused["rule"]), (503, &json!("shed"), &json!("manual")), "{refused}");

@@ -118,6 +118,7 @@ async fn the_kill_switch_holds_on_all_nodes_and_over_restarts(footing: Footing) 
     assert!(ran.status == Some(0) && ran.stdout.starts_with("note on sh: healed: "), "{ran:?}");
     assert_eq!(lines(&site, "note"), ["work"]);
     let listed = ganger(&["remediation", "list", "--action", "note", "--server", &first.url]);
+    assert!(listed.stdout.contains("REASON") && listed.stdout.contains(" disabled "), "{listed:?}");
     assert!(listed.stdout.contains("ada") && listed.stdout.lines().count() >= 4, "{listed:?}");
     let shown = ganger(&["remediation", "show", "--server", &first.url]);
     assert!(shown.stdout.contains("note") && shown.stdout.contains("ALERT"), "{shown:?}");

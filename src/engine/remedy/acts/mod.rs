@@ -65,6 +65,7 @@ pub(super) async fn hindrance(core: &Core, action: &Action, target: &Target) -> 
 pub(super) fn intent(action: &Action, target: &Target) -> String {
     let s = |ms: &i64| ms / 1_000;
     match &action.deed {
+        Deed::ScalePool { add: 1, ttl_ms, .. } => format!("{target} grows by one worker for {} s", s(ttl_ms)),
         Deed::ScalePool { add, ttl_ms, .. } => format!("{target} grows by {add} workers for {} s", s(ttl_ms)),
         Deed::ReplaceUnhealthyWorkers { .. } => format!("the unhealthy workers of {target} are replaced"),
         Deed::RenewLedgerPool => "the connections to the ledger are renewed".to_owned(),
@@ -74,7 +75,8 @@ pub(super) fn intent(action: &Action, target: &Target) -> String {
             format!("handlers are told that {name} is {value} for {} s", s(ttl_ms))
         }
         Deed::SetShedding { up, level_max, ttl_ms } => {
-            format!("every queue sheds {up} levels more for {} s, up to level {level_max}", s(ttl_ms))
+            let levels = if *up == 1 { "one level".to_owned() } else { format!("{up} levels") };
+            format!("every queue sheds {levels} more for {} s, up to level {level_max}", s(ttl_ms))
         }
         Deed::PauseLane { ttl_ms, .. } => format!("{target} is paused for {} s", s(ttl_ms)),
         Deed::Post(_) => format!("{target} is told"),
