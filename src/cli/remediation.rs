@@ -42,7 +42,8 @@ enum Action {
     },
     /// Show whether alerts are acted on, what can be done, and what is done about which alert.
     Show,
-    /// Carry out an action now, behind the same guards as for an alert, and wait for its end.
+    /// Carry out an action now, behind the same guards as for an alert, and wait for its end. Ends with 1 if it failed or
+    /// was suppressed.
     Run {
         /// The action.
         #[arg(value_name = "ACTION")]
@@ -89,6 +90,7 @@ struct Row {
     action: String,
     target: String,
     state: String,
+    reason: Option<String>,
     by: String,
     node_name: String,
     words: String,
@@ -183,7 +185,7 @@ async fn throw(client: &Client, enabled: bool, dry_run: bool, words: &Words, jso
     client.expect(&call).await?.write(json, |standing: Standing| standing.headline())
 }
 
-/// Carries out an action; what failed ends with 1.
+/// Carries out an action; what did not do what was asked for ends with 1.
 async fn run(client: &Client, name: &str, body: &Value, json: bool) -> Outcome {
     let path = format!("/v1/remediations/{}", segment(name));
     let reply = client.expect(&Call::post(path).json(body.to_string()).patience(RUN_TIME)).await?;
@@ -193,16 +195,17 @@ async fn run(client: &Client, name: &str, body: &Value, json: bool) -> Outcome {
     let number = number.map_or_else(String::new, |number| format!(" (remediation {number})"));
     let line = output::printable(&format!("{action}{place}: {state}: {words}{number}"));
     output::data(&if json { text } else { line })?;
-    Ok(if state == "failed" { FAILED } else { DONE })
+    Ok(if matches!(state.as_str(), "failed" | "suppressed") { FAILED } else { DONE })
 }
 
 impl Listed {
     fn text(self) -> String {
         let row = |row: Row| {
-            let Row { number, began_at, action, target, state, by, node_name, words } = row;
-            vec![number.to_string(), began_at, action, target, state, by, node_name, words]
+            let Row { number, began_at, action, target, state, reason, by, node_name, words } = row;
+            let reason = reason.unwrap_or_else(|| "-".to_owned());
+            vec![number.to_string(), began_at, action, target, state, reason, by, node_name, words]
         };
-        let headings = ["NUMBER", "BEGAN", "ACTION", "TARGET", "STATE", "BY", "NODE", "WORDS"];
+        let headings = ["NUMBER", "BEGAN", "ACTION", "TARGET", "STATE", "REASON", "BY", "NODE", "WORDS"];
         output::table(&headings, self.remediations.into_iter().map(row).collect())
     }
 }

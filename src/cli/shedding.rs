@@ -39,7 +39,17 @@ struct Shedding {
     set_by: Option<String>,
     set_at: Option<String>,
     reason: Option<String>,
+    floor: Option<Floor>,
     nodes: Vec<Node>,
+}
+
+/// What a remedy holds.
+#[derive(Debug, Deserialize)]
+struct Floor {
+    level: u8,
+    by: String,
+    reason: String,
+    until: Option<String>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -48,6 +58,20 @@ struct Node {
     queues: Vec<Queue>,
     rules: Vec<Rule>,
 }
+
+/// Who decides on levels beside the rules.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Holder {
+    /// Nobody.
+    Rules,
+    /// A remedy holds a level at least.
+    Remedy,
+    /// A level is fixed.
+    Operator,
+}
+
+/// The rule that stands for whoever holds a level without measuring anything.
+const MANUAL: &str = "manual";
 
 #[derive(Debug, Deserialize)]
 struct Queue {
@@ -94,7 +118,12 @@ impl Args {
 
 impl Shedding {
     fn text(self) -> String {
-        let is_fixed = self.level.is_some();
+        let holder = match (&self.level, &self.floor) {
+            (Some(_), _) => Holder::Operator,
+            (None, Some(_)) => Holder::Remedy,
+            (None, None) => Holder::Rules,
+        };
+        let floor = self.floor.map_or_else(String::new, |floor| floor.line(holder));
         let mode = self.level.map_or(self.mode, |level| format!("level {level}"));
         let by = self.set_by.map_or_else(
             || "by the configuration".to_owned(),
@@ -106,30 +135,48 @@ impl Shedding {
         );
         let (mut queues, mut rules) = (Vec::new(), Vec::new());
         for node in self.nodes {
-            queues.extend(node.queues.iter().map(|queue| queue.row(&node, is_fixed)));
+            queues.extend(node.queues.iter().map(|queue| queue.row(&node, holder)));
             rules.extend(node.rules.into_iter().map(|rule| rule.row(&node.name)));
         }
         let queues = output::table(&["NODE", "QUEUE", "LEVEL", "BY", "DEPTH", "DELAY"], queues);
         let rules = output::table(&["NODE", "RULE", "QUEUE", "VALUE", "ENTERS", "EXITS", "ACTIVE SINCE"], rules);
-        format!("mode: {mode} ({by})\n\n{queues}\n{rules}")
+        format!("mode: {mode} ({by})\n{floor}\n{queues}\n{rules}")
+    }
+}
+
+impl Floor {
+    fn line(self, holder: Holder) -> String {
+        let Self { level, by, reason, until } = self;
+        let until = until.map_or_else(String::new, |until| format!(" until {until}"));
+        let why = if reason.is_empty() { String::new() } else { format!(": {reason}") };
+        let beaten = if holder == Holder::Operator { ", but the fixed level beats it" } else { "" };
+        output::printable(&format!("floor: level {level} at least, held by {by}{until}{beaten}{why}")) + "\n"
     }
 }
 
 impl Queue {
-    fn row(&self, node: &Node, is_fixed: bool) -> Vec<String> {
+    fn row(&self, node: &Node, holder: Holder) -> Vec<String> {
         let late = if self.late { ", late" } else { "" };
         let delay = self.delay_ms.map_or_else(unknown, |ms| format!("{ms} ms{late}"));
         let depth = self.depth.map_or_else(unknown, |depth| format!("{depth} jobs"));
-        vec![node.name.clone(), self.name.clone(), self.level.to_string(), self.held_by(node, is_fixed), depth, delay]
+        vec![node.name.clone(), self.name.clone(), self.level.to_string(), self.held_by(node, holder), depth, delay]
     }
 
     /// What holds the level now. A level that falls is still told with the rules that held it last, which are over.
-    fn held_by(&self, node: &Node, is_fixed: bool) -> String {
-        let is_active = |name: &&String| {
-            let is_it = |rule: &&Rule| rule.name == **name && rule.queue.as_ref().is_none_or(|it| *it == self.name);
-            is_fixed || node.rules.iter().filter(is_it).any(|rule| rule.active_since.is_some())
+    fn held_by(&self, node: &Node, holder: Holder) -> String {
+        let is_active = |name: &str| {
+            let is_it = |rule: &&Rule| rule.name == name && rule.queue.as_ref().is_none_or(|it| *it == self.name);
+            node.rules.iter().filter(is_it).any(|rule| rule.active_since.is_some())
         };
-        let active: Vec<&str> = self.rules.iter().filter(is_active).map(String::as_str).collect();
+        let active: Vec<&str> = self
+            .rules
+            .iter()
+            .filter_map(|name| match (name.as_str(), holder) {
+                (name, Holder::Operator) => Some(name),
+                (MANUAL, Holder::Remedy) => Some("floor"),
+                (name, _) => is_active(name).then_some(name),
+            })
+            .collect();
         match self.level {
             _ if !active.is_empty() => active.join(", "),
             0 => "-".to_owned(),
@@ -210,6 +257,30 @@ mod tests {
             "a response_time_p95 all unknown > 30000 ms <= 20000 ms -",
         ];
         assert_eq!(told("auto", None, &["cpu"], Some("T1")).lines().collect::<Vec<_>>(), lines);
+    }
+
+    #[test]
+    fn what_a_remedy_holds_is_shown() {
+        let told = |level: Option<u8>, floor: serde_json::Value| {
+            let shedding: Shedding = serde_json::from_value(json!({
+                "mode": "auto", "level": level, "floor": floor,
+                "nodes": [{
+                    "name": "a",
+                    "queues": [{ "queue": "q", "level": 1, "rules": ["manual"], "depth": 7, "delay_ms": 5, "late": false }],
+                    "rules": [],
+                }],
+            }))
+            .unwrap();
+            shedding.text()
+        };
+        let floor =
+            json!({ "level": 1, "by": "remediation shed", "reason": "alert Deep (remediation 7)", "until": "T2" });
+        let shown = told(None, floor.clone());
+        let line = "floor: level 1 at least, held by remediation shed until T2: alert Deep (remediation 7)\n\nNODE";
+        assert!(shown.contains(line), "{shown}");
+        assert!(shown.lines().any(|line| line.split_whitespace().eq("a q 1 floor 7 jobs 5 ms".split(' '))), "{shown}");
+        assert!(told(Some(1), floor).contains("until T2, but the fixed level beats it: alert"));
+        assert!(told(None, serde_json::Value::Null).starts_with("mode: auto (by the configuration)\n\nNODE"));
     }
 
     #[test]

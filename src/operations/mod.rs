@@ -11,7 +11,7 @@ use crate::job::NodeId;
 pub use alert::{Alert, AlertNote, Noted, NotedAs, severity_rank};
 pub use incident::{FilledPart, Impact, Incident, ReviewPart};
 pub use remediation::{
-    Begun, NewRemediation, Occurrence, Remediation, RemediationLimits, RemediationState, SuppressedBy,
+    Begun, NewRemediation, Occurrence, Remediation, RemediationLimits, RemediationState, SuppressedBy, not_done,
 };
 
 /// What an event is about.

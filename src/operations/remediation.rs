@@ -76,6 +76,31 @@ pub enum SuppressedBy {
     Budget,
 }
 
+impl RemediationLimits {
+    /// What a remedy's row says where a limit held it back, for people: that first, then what it was about to do.
+    #[must_use]
+    pub fn words(&self, by: SuppressedBy, intent: &str) -> String {
+        let why = match by {
+            SuppressedBy::Repeated => "it was done for this occurrence of the alert before".to_owned(),
+            SuppressedBy::CoolDown => {
+                format!("it was done on the same target less than {} s ago", self.cool_down_ms / 1_000)
+            }
+            SuppressedBy::ActionBudget => match self.per_hour_max {
+                1 => "it was done once within the hour".to_owned(),
+                times => format!("it was done {times} times within the hour"),
+            },
+            SuppressedBy::Budget => "all that may be done within an hour was done".to_owned(),
+        };
+        format!("{}; what was asked for: {intent}", not_done(&why))
+    }
+}
+
+/// How the words of a remedy begin that something held back.
+#[must_use]
+pub fn not_done(why: &str) -> String {
+    format!("not done: {why}")
+}
+
 impl SuppressedBy {
     /// The word in the API, the ledger and the metrics.
     #[must_use]

@@ -9,7 +9,7 @@ use crate::job::{PoolName, QueueName};
 use crate::policy::remediation::{Lane, Target};
 
 use super::super::core::Core;
-use super::super::{queries, scaling, settings};
+use super::super::{queries, scaling, settings, shedding};
 use super::verify;
 
 /// How long looking may take: what does not answer by then is null, which says enough.
@@ -30,7 +30,7 @@ pub(super) async fn of(core: &Core, target: &Target) -> Option<Value> {
                 json!({ "server": name, "answers": outside.server_answers(name).await })
             }
             Target::Override(name) => json!({ "override": name, "value": overridden(core, name) }),
-            Target::Shedding => shedding(core),
+            Target::Shedding => levels(core),
             Target::Lane(lane) => self::lane(core, lane).await,
             Target::Outside(_) => return None,
         })
@@ -60,9 +60,14 @@ async fn pools(core: &Core, names: &[PoolName]) -> Value {
 }
 
 async fn queue(core: &Core, name: &QueueName) -> Value {
-    let depth = queries::depth(core, name).await;
-    let waiting = depth.as_ref().map(|depth| depth.ready.iter().sum::<u64>());
-    json!({ "name": name.as_str(), "waiting": waiting, "running": depth.map(|depth| depth.leased) })
+    let waiting = shedding::waiting(core, name).await;
+    let running = queries::depth(core, name).await.map(|depth| depth.leased);
+    json!({
+        "name": name.as_str(),
+        "waiting": waiting.map(|waiting| waiting.for_workers),
+        "held": waiting.map(|waiting| waiting.held),
+        "running": running,
+    })
 }
 
 async fn ledger(core: &Core) -> Value {
@@ -80,7 +85,7 @@ fn overridden(core: &Core, name: &str) -> Option<Value> {
     serde_json::from_str(&setting.value).ok()
 }
 
-fn shedding(core: &Core) -> Value {
+fn levels(core: &Core) -> Value {
     let standing = core.shedding.standing();
     let levels: serde_json::Map<String, Value> =
         core.queues().iter().map(|queue| (queue.to_string(), standing.level(queue).into())).collect();

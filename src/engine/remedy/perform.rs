@@ -8,9 +8,7 @@ use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::mutant::mutant;
-use crate::operations::{
-    Begun, EventKind, NewRemediation, Occurrence, RemediationLimits, RemediationState, SuppressedBy,
-};
+use crate::operations::{Begun, EventKind, NewRemediation, Occurrence, RemediationLimits, RemediationState, not_done};
 use crate::policy::remediation::{Action, Facts, FiredAlert, Target, target};
 use crate::service::Phase;
 use crate::telemetry::metrics;
@@ -114,6 +112,7 @@ async fn attempt(core: &Core, action: &Action, occasion: &Occasion) -> Remedied 
     let target = match held(core, action, target, standing.enabled).await {
         Ok(target) => target,
         Err(Held { reason, words }) => {
+            let words = bounded(not_done(&words));
             asked.words.clone_from(&words);
             // What is not noted was not done either.
             if let Err(error) = core.ledger.suppress_remediation(&asked, reason, core.clock.now()).await {
@@ -136,10 +135,11 @@ async fn attempt(core: &Core, action: &Action, occasion: &Occasion) -> Remedied 
         Ok(_) => {}
         Err(error) => return end(None, RemediationState::Failed, "", unwritten(&error)),
     }
-    let number = match begin(core, action, &asked).await {
+    let limits = limits(core, action);
+    let number = match core.ledger.begin_remediation(&asked, &limits, core.clock.now()).await {
         Ok(Begun::Begun(number)) => number,
         Ok(Begun::Suppressed(by)) => {
-            return end(None, RemediationState::Suppressed, by.name(), held_back(by, action));
+            return end(None, RemediationState::Suppressed, by.name(), limits.words(by, &asked.words));
         }
         Err(error) => return end(None, RemediationState::Failed, "", unwritten(&error)),
     };
@@ -191,14 +191,13 @@ fn asked(core: &Core, action: &Action, occasion: &Occasion, target: &str, is_dry
     }
 }
 
-/// Writes down that it begins, unless a limit stands against it.
-async fn begin(core: &Core, action: &Action, asked: &NewRemediation) -> crate::ledger::Result<Begun> {
-    let limits = RemediationLimits {
+/// How often it may begin.
+fn limits(core: &Core, action: &Action) -> RemediationLimits {
+    RemediationLimits {
         cool_down_ms: action.cool_down_ms,
         per_hour_max: action.per_hour_max,
         all_per_hour_max: core.setup.load().remediation.per_hour_max,
-    };
-    core.ledger.begin_remediation(asked, &limits, core.clock.now()).await
+    }
 }
 
 /// Does it, and waits for the figure that says whether it helped.
@@ -272,17 +271,6 @@ async fn conclude(core: &Core, number: i64, state: RemediationState, words: &str
 
 fn unwritten(error: &impl Display) -> String {
     format!("nothing was done, because it could not be written down: {error}")
-}
-
-fn held_back(by: SuppressedBy, action: &Action) -> String {
-    match by {
-        SuppressedBy::Repeated => "it was done for this occurrence of the alert before".to_owned(),
-        SuppressedBy::CoolDown => {
-            format!("it was done on the same target less than {} s ago", action.cool_down_ms / 1_000)
-        }
-        SuppressedBy::ActionBudget => format!("it was done {} times within the hour", action.per_hour_max),
-        SuppressedBy::Budget => "all that may be done within an hour was done".to_owned(),
-    }
 }
 
 /// Words that a row can hold.

@@ -10,7 +10,7 @@ use crate::policy::remediation::{Action, FiredAlert, Lane, Target, Verify};
 
 use super::super::core::Core;
 use super::super::workers::{WorkerState, WorkerView};
-use super::super::{queries, scaling, settings, workers};
+use super::super::{queries, scaling, settings, shedding, workers};
 use super::acts::{Done, Goal};
 
 /// Between two looks.
@@ -82,18 +82,21 @@ pub(super) async fn is_resolved(core: &Core, alert: &FiredAlert) -> bool {
     alerts.iter().any(|known| is_it(&known.note) && known.note.ends_at.is_some())
 }
 
-/// Fewer jobs than `below` wait in each queue of the target's pools.
+/// Fewer jobs than `below` wait for a worker in each queue of the target's pools. Workers cannot help what is held.
 async fn depth(core: &Core, target: &Target, below: u64) -> Seen {
     let Target::Pools(names) = target else { return Seen::Never("it has no queue".to_owned()) };
     let catalog = core.catalog();
     let mut words = Vec::new();
     for pool in names.iter().filter_map(|name| catalog.pools.get(name)) {
-        let Some(depth) = queries::depth(core, &pool.queue).await else {
+        let Some(waiting) = shedding::waiting(core, &pool.queue).await else {
             return Seen::Wrong(format!("nobody knows what waits in queue {}", pool.queue));
         };
-        let waiting: u64 = depth.ready.iter().sum();
-        words.push(format!("{waiting} jobs wait in queue {}", pool.queue));
-        if waiting >= below {
+        let held = match waiting.held {
+            0 => String::new(),
+            held => format!(" (a pause or a breaker holds {held} more)"),
+        };
+        words.push(format!("{} jobs wait in queue {}{held}", waiting.for_workers, pool.queue));
+        if waiting.for_workers >= below {
             return Seen::Wrong(words.pop().unwrap_or_default());
         }
     }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use crate::broker::Depth;
 use crate::clock::Timestamp;
 use crate::host::HostSample;
-use crate::job::QueueName;
+use crate::job::{QueueName, TypeName};
 use crate::policy::catalog::{JobType, Queue};
 use crate::policy::gate::{self, Standing};
 use crate::policy::order;
@@ -85,10 +85,9 @@ fn of_queue(core: &Core, setup: &Setup, queue: &Queue, depth: Option<&Depth>) ->
     let (mut waiting, mut head) = (0, None::<i64>);
     for known in types {
         let lane = lanes::facts(core, setup, known);
-        let is_paused = depth.paused.contains(&None) || depth.paused.contains(&Some(known.name.clone()));
-        let is_held = is_paused || core.breakers.hold(&known.name, core.membership.living().len());
+        let is_held = is_held(core, depth, &known.name);
         if !is_held {
-            waiting += depth.lanes.iter().find(|(name, _)| *name == known.name).map_or(0, |(_, count)| *count);
+            waiting += ready(depth, &known.name);
         }
         if !is_held && matches!(gate::judge(&lane).0, Standing::Open | Standing::Limited(_)) {
             let own = depth.heads.iter().find(|(name, _)| *name == known.name).map(|(_, score)| *score);
@@ -102,6 +101,41 @@ fn of_queue(core: &Core, setup: &Setup, queue: &Queue, depth: Option<&Depth>) ->
     // A job that failed before stands first with its old deadline; whatever starts beside it says how late the queue is.
     facts.delay_ms = Some(started_ms.map_or(head_ms, |started_ms| head_ms.min(started_ms)));
     facts
+}
+
+/// Whether a pause or a breaker holds a lane.
+fn is_held(core: &Core, depth: &Depth, lane: &TypeName) -> bool {
+    let is_paused = depth.paused.contains(&None) || depth.paused.contains(&Some(lane.clone()));
+    is_paused || core.breakers.hold(lane, core.membership.living().len())
+}
+
+/// Jobs of a lane that are due.
+fn ready(depth: &Depth, lane: &TypeName) -> u64 {
+    depth.lanes.iter().find(|(name, _)| name == lane).map_or(0, |(_, count)| *count)
+}
+
+/// The jobs of a queue that are due.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(in crate::engine) struct Waiting {
+    /// Those that wait for a worker: the depth that shedding goes by.
+    pub(in crate::engine) for_workers: u64,
+    /// Those that a pause or a breaker holds: workers cannot help them.
+    pub(in crate::engine) held: u64,
+}
+
+/// What waits in a queue, and for what; `None` while the broker is away.
+pub(in crate::engine) async fn waiting(core: &Core, queue: &QueueName) -> Option<Waiting> {
+    let depth = queries::depth(core, queue).await?;
+    let mut waiting = Waiting::default();
+    for known in core.catalog().types_of(queue) {
+        let count = ready(&depth, &known.name);
+        if is_held(core, &depth, &known.name) {
+            waiting.held += count;
+        } else {
+            waiting.for_workers += count;
+        }
+    }
+    Some(waiting)
 }
 
 #[expect(clippy::cast_precision_loss, reason = "nodes are few")]

@@ -36,6 +36,7 @@ use super::core::Core;
 
 pub use views::{NodeShedding, QueueShedding, RuleShedding, SetByHand, SheddingFloor, SheddingView};
 
+pub(super) use facts::waiting;
 pub(super) use runs::Ended;
 pub(super) use views::{own, raise, set, view};
 
@@ -235,7 +236,9 @@ fn tell_level(core: &Core, before: &Standing, after: &Standing, queue: &QueueNam
     }
     let rules = if to > 0 { after.rules(queue) } else { before.rules(queue) };
     let why = if before.mode == after.mode {
-        rules.iter().map(|rule| after.value_of(rule, queue)).collect::<Vec<_>>().join(", ")
+        let of_floor = why_of_floor(core, before, after, queue);
+        let measured = rules.iter().map(|rule| after.value_of(rule, queue));
+        of_floor.into_iter().chain(measured).collect::<Vec<_>>().join(", ")
     } else {
         format!("shedding is set to {}", after.mode)
     };
@@ -250,6 +253,16 @@ fn tell_level(core: &Core, before: &Standing, after: &Standing, queue: &QueueNam
         tracing::info!(queue.name = %queue, shed.level = to, shed.from = from, shed.rules = %rules,
             "Queue {queue} sheds at level {to} (was {from}): {why}");
     }
+}
+
+/// What the level that a remedy holds at least has to do with the level of a queue that changed.
+fn why_of_floor(core: &Core, before: &Standing, after: &Standing, queue: &QueueName) -> Option<String> {
+    if after.floor > 0 && after.rules(queue).contains(Rule::Manual) {
+        let by = floor(core).map_or_else(|| "a remedy".to_owned(), |(setting, _)| setting.by);
+        return Some(format!("{by} holds level {} at least", after.floor));
+    }
+    let is_over = before.floor > after.floor && before.rules(queue).contains(Rule::Manual);
+    is_over.then(|| format!("a remedy holds level {} no longer", before.floor))
 }
 
 fn value(view: &RuleView) -> String {

@@ -24,7 +24,8 @@ pub(in super::super) async fn begin_remediation(
         return Ok(answer);
     }
     if let Some(limit) = limit(steps, asked, limits, now).await? {
-        add(steps, asked, Some(limit.name()), now).await?;
+        let held = NewRemediation { words: limits.words(limit, &asked.words), ..asked.clone() };
+        add(steps, &held, Some(limit.name()), now).await?;
         return Ok(Begun::Suppressed(limit));
     }
     add(steps, asked, None, now).await?.map(Begun::Begun).ok_or(sqlx::Error::RowNotFound)

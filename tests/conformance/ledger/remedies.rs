@@ -120,6 +120,9 @@ async fn a_target_cools_down(bench: &Bench) {
     number(begin(bench, &by_hand("t1", "more", "exec"), bench.now).await);
     let just = bench.now.plus_ms(LIMITS.cool_down_ms - 1);
     assert_eq!(begin(bench, &by_hand("t2", "more", "exec"), just).await, Begun::Suppressed(SuppressedBy::CoolDown));
+    let held = all(bench).await.swap_remove(0);
+    let words = "not done: it was done on the same target less than 60 s ago; what was asked for: five more";
+    assert_eq!(held.asked.words, words, "what held it back comes first");
     number(begin(bench, &by_hand("t3", "more", "plan"), just).await);
     number(begin(bench, &by_hand("t4", "less", "exec"), just).await);
     number(begin(bench, &by_hand("t5", "more", "exec"), bench.now.plus_ms(LIMITS.cool_down_ms)).await);

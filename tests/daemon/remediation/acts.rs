@@ -13,12 +13,13 @@ use tokio::task::JoinSet;
 
 use super::{alert, audit, by_hand, count, ended, resolved, tell};
 use crate::mcp_server;
-use crate::support::daemon::{Daemon, Footing, Site, wait_for};
+use crate::support::daemon::{Daemon, Footing, Site, ganger, wait_for};
 use crate::support::wait::until;
 
 on_both_footings! {
     a_deep_queue_gets_workers_until_it_is_not_deep
     what_is_paused_for_a_while_goes_on_by_itself
+    what_a_breaker_holds_is_no_work_for_more_workers
     more_is_shed_for_a_while_where_more_workers_did_not_help
     a_job_is_submitted_once_for_an_occurrence
     what_handlers_are_told_otherwise_lapses
@@ -67,6 +68,32 @@ async fn a_deep_queue_gets_workers_until_it_is_not_deep(footing: Footing) {
     assert_eq!((count(&daemon, "grow", "healed").await, count(&daemon, "grow", "failed").await), (1.0, 0.0));
 }
 
+async fn what_a_breaker_holds_is_no_work_for_more_workers(footing: Footing) {
+    let site = Site::new(footing).await;
+    let rules = "[job_types.echo]\nqueue = 'work'\ndepends_on = ['db']\n\
+                 [remediation.actions.grow]\nkind = 'scale_pool'\nqueue_label = 'queue'\nadd = 5\n\
+                 verify = 'queue_depth'\nverify_below = 30\n";
+    let daemon = site.start(&format!("{POOL}{rules}")).await;
+    let (status, tripped) = daemon.post("/v1/breakers/db/trip", json!({"by": "ada", "reason": "works"})).await;
+    assert_eq!(status, 200, "{tripped}");
+    daemon.submit_many(&json!({"type": "echo", "payload": 1}), 40).await;
+    let held = by_hand(&daemon, "grow", json!({"queue": "work"})).await;
+    assert_eq!((&held["state"], &held["reason"]), (&json!("suppressed"), &json!("not_possible")), "{held}");
+    let words = "all 40 jobs that wait in queue work are held by a pause or a breaker: more workers cannot help";
+    assert!(held["words"].as_str().unwrap().contains(words), "{held}");
+    assert_eq!(pool(&daemon).await["floor"], Value::Null);
+    // Others wait too: for workers, and they are few.
+    let gate = site.folder().join("gate");
+    daemon.submit_many(&json!({"type": "shell", "payload": wait_for(&gate)}), 20).await;
+    let grown = by_hand(&daemon, "grow", json!({"queue": "work"})).await;
+    assert_eq!(grown["state"], "healed", "{grown}");
+    assert!(grown["words"].as_str().unwrap().contains("(a pause or a breaker holds 40 more)"), "{grown}");
+    let row = audit(&daemon, "grow").await.swap_remove(0);
+    let queue = &row["before"]["pools"][0]["queue"];
+    assert_eq!((&queue["held"], queue["waiting"].as_u64() <= Some(20)), (&json!(40), true), "{row}");
+    std::fs::write(&gate, "").unwrap();
+}
+
 async fn what_is_paused_for_a_while_goes_on_by_itself(footing: Footing) {
     let site = Site::new(footing).await;
     let rules = "[remediation.actions.hold]\nkind = 'pause_lane'\nqueue_label = 'queue'\nttl_ms = 2000\n\
@@ -103,7 +130,8 @@ async fn more_is_shed_for_a_while_where_more_workers_did_not_help(footing: Footi
                  cpu = 1.0\nmemory = 1.0\nmemory_critical = 1.0\nerror_rate = 1.0\n\
                  [remediation.actions.grow]\nkind = 'scale_pool'\npool = 'work-workers'\nadd = 1\n\
                  verify = 'queue_depth'\nverify_below = 1\nverify_ms = 600\n\
-                 [remediation.actions.shed]\nkind = 'set_shedding'\nup = 1\nlevel_max = 1\nttl_ms = 3000\n\
+                 [remediation.actions.shed]\nkind = 'set_shedding'\nup = 1\nlevel_max = 1\nttl_ms = 6000\n\
+                 [remediation.actions.shed_two]\nkind = 'set_shedding'\nup = 2\nlevel_max = 2\n\
                  [remediation.alerts.HighQueueDepth]\nactions = ['grow']\nif_not_healed = ['shed']\n";
     let daemon = site.start(&format!("{POOL}{rules}")).await;
     let gate = site.folder().join("gate");
@@ -113,12 +141,28 @@ async fn more_is_shed_for_a_while_where_more_workers_did_not_help(footing: Footi
     assert_eq!(grown["state"], "failed", "{grown}");
     let words = grown["words"].as_str().unwrap().to_owned();
     let shed = ended(&daemon, "shed").await;
+    let dry = daemon.post("/v1/remediations/shed_two", json!({"dry_run": true})).await.1;
+    assert!(
+        dry["words"].as_str().unwrap().contains("every queue sheds 2 levels more for 600 s, up to level 2"),
+        "{dry}"
+    );
     assert_eq!((&shed["state"], &shed["after"]["levels"]["work"]), (&json!("healed"), &json!(1)), "{words}: {shed}");
     let (status, refused) = daemon.post("/v1/jobs", json!({"type": "noop"})).await;
     assert_eq!((status, &refused["code"], &refused["rule"]), (503, &json!("shed"), &json!("manual")), "{refused}");
     assert_eq!(daemon.get("/v1/shedding").await["floor"]["level"], 1);
+    let shown = ganger(&["shedding", "show", "--server", &daemon.url]);
+    assert!(shown.stdout.contains("floor: level 1 at least, held by remediation shed until "), "{shown:?}");
+    let raised = "Queue work sheds at level 1 (was 0): remediation shed holds level 1 at least";
+    assert!(daemon.log().contains(raised), "{}", daemon.log());
     until("it lapses", || async { (daemon.post("/v1/jobs", json!({"type": "noop"})).await.0 == 201).then_some(()) })
         .await;
+    let over = "Queue work sheds at level 0 (was 1): a remedy holds level 1 no longer";
+    until("that is told with its reason", || async { daemon.log().contains(over).then_some(()) }).await;
+    until("the timeline has both", || async {
+        let told = daemon.get("/v1/timeline").await.to_string();
+        (told.contains(raised) && told.contains(over)).then_some(())
+    })
+    .await;
     std::fs::write(&gate, "").unwrap();
 }
 

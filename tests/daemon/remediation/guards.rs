@@ -62,7 +62,10 @@ async fn cool_downs_budgets_and_dry_runs_hold(footing: Footing) {
     tell(&daemon, &alert("Cool", &json!({}))).await;
     rows(&daemon, "cool", 1).await;
     tell(&daemon, &alert("Cool", &json!({}))).await;
-    assert_eq!(reasons(&rows(&daemon, "cool", 2).await), ["cool_down", "healed"]);
+    let cooling = rows(&daemon, "cool", 2).await;
+    assert_eq!(reasons(&cooling), ["cool_down", "healed"]);
+    let words = "not done: it was done on the same target less than 300 s ago; what was asked for: `sh` is run";
+    assert_eq!(cooling[0]["words"], words);
     for n in 1..=2 {
         tell(&daemon, &alert("Often", &json!({}))).await;
         rows(&daemon, "often", n).await;
@@ -73,6 +76,7 @@ async fn cool_downs_budgets_and_dry_runs_hold(footing: Footing) {
     // All that an hour allows is spent.
     let over = by_hand(&daemon, "often", json!({})).await;
     assert_eq!(over["state"], "suppressed", "{over}");
+    assert!(over["words"].as_str().unwrap().starts_with("not done: "), "{over}");
     assert_eq!((lines(&site, "cool").len(), lines(&site, "often").len(), lines(&site, "dry").len()), (1, 2, 0));
     assert_eq!((count(&daemon, "cool", "suppressed").await, count(&daemon, "dry", "dry_run").await), (1.0, 1.0));
     assert_eq!(count(&daemon, "cool", "failed").await, 0.0, "suppressed is no failure");
@@ -94,6 +98,7 @@ async fn the_kill_switch_holds_on_all_nodes_and_over_restarts(footing: Footing) 
     tell(told, &alert("A", &json!({}))).await;
     let row = rows(told, "note", 1).await.swap_remove(0);
     assert_eq!((&row["state"], &row["reason"]), (&json!("suppressed"), &json!("disabled")), "{row}");
+    assert!(row["words"].as_str().unwrap().starts_with("not done: remediation is switched off"), "{row}");
     until("the metric says so", || async { (told.metric("ganger_remediation_enabled").await == 0.0).then_some(()) })
         .await;
     first.kill();
@@ -105,6 +110,8 @@ async fn the_kill_switch_holds_on_all_nodes_and_over_restarts(footing: Footing) 
     // Only said, then done.
     let dry = ganger(&["remediation", "enable", "--dry-run", "--server", &first.url]);
     assert!(dry.stdout.starts_with("remediation: dry run"), "{dry:?}");
+    let said = ganger(&["remediation", "run", "note", "--server", &first.url]);
+    assert!(said.status == Some(0) && said.stdout.contains(": dry_run: "), "{said:?}");
     assert_eq!(by_hand(&first, "note", json!({})).await["state"], "dry_run");
     assert!(lines(&site, "note").is_empty());
     let on = ganger(&["remediation", "enable", "--server", &first.url]);
@@ -113,6 +120,7 @@ async fn the_kill_switch_holds_on_all_nodes_and_over_restarts(footing: Footing) 
     assert!(ran.status == Some(0) && ran.stdout.starts_with("note on sh: healed: "), "{ran:?}");
     assert_eq!(lines(&site, "note"), ["work"]);
     let listed = ganger(&["remediation", "list", "--action", "note", "--server", &first.url]);
+    assert!(listed.stdout.contains("REASON") && listed.stdout.contains(" disabled "), "{listed:?}");
     assert!(listed.stdout.contains("ada") && listed.stdout.lines().count() >= 4, "{listed:?}");
     let shown = ganger(&["remediation", "show", "--server", &first.url]);
     assert!(shown.stdout.contains("note") && shown.stdout.contains("ALERT"), "{shown:?}");
@@ -124,7 +132,8 @@ async fn a_command_that_fails_or_hangs_is_a_failure_and_no_more(footing: Footing
     let hang = format!("trap '' TERM; sleep 1000 & echo $! > {}; wait", pid.display());
     let rules = [
         "[handlers]\nterm_grace_ms = 100\n".to_owned(),
-        "[remediation.actions.fail]\nkind = 'command'\nprogram = 'sh'\nargs = ['-c', 'echo no licence >&2; exit 3']\n"
+        "[remediation.actions.fail]\nkind = 'command'\nprogram = 'sh'\nargs = ['-c', 'echo no licence >&2; exit 3']\n\
+         [remediation.actions.fail_by_hand]\nkind = 'command'\nprogram = 'false'\n"
             .to_owned(),
         format!(
             "[remediation.actions.hang]\nkind = 'command'\nprogram = 'sh'\ntimeout_ms = 500\nargs = {}\n",
@@ -151,8 +160,10 @@ async fn a_command_that_fails_or_hangs_is_a_failure_and_no_more(footing: Footing
     // What is left to be tried was tried.
     assert_eq!(ended(&daemon, "then").await["state"], "healed");
     assert_eq!(lines(&site, "then"), ["A work"]);
+    let failed = ganger(&["remediation", "run", "fail_by_hand", "--server", &daemon.url]);
+    assert!(failed.status == Some(1) && failed.stdout.contains(": failed: "), "{failed:?}");
     let ran = ganger(&["remediation", "run", "fail", "--server", &daemon.url]);
-    assert_eq!(ran.status, Some(0), "its cool-down holds it back, which is no failure: {ran:?}");
+    assert!(ran.status == Some(1) && ran.stdout.contains("suppressed: not done: "), "its cool-down: {ran:?}");
     assert_eq!((count(&daemon, "fail", "failed").await, count(&daemon, "hang", "failed").await), (1.0, 1.0));
 }
 

@@ -177,7 +177,8 @@ impl Book {
             None
         };
         if let Some(limit) = limit {
-            self.suppress(asked, limit.name(), now);
+            let held = NewRemediation { words: limits.words(limit, &asked.words), ..asked.clone() };
+            self.suppress(&held, limit.name(), now);
             return Begun::Suppressed(limit);
         }
         let state = if asked.is_dry { RemediationState::DryRun } else { RemediationState::Running };

@@ -10,7 +10,7 @@ use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
 use crate::job::{JobId, PoolName};
-use crate::policy::remediation::{Action, Deed, Facts, Lane, Target};
+use crate::policy::remediation::{Action, Deed, Facts, Lane, Target, Verify};
 
 use super::super::core::Core;
 
@@ -49,7 +49,10 @@ impl Done {
 /// Why an action can do nothing now, if so.
 pub(super) async fn hindrance(core: &Core, action: &Action, target: &Target) -> Option<String> {
     match (&action.deed, target) {
-        (Deed::ScalePool { .. }, Target::Pools(names)) => pools::at_most(core, names),
+        (Deed::ScalePool { .. }, Target::Pools(names)) => match pools::at_most(core, names) {
+            None if matches!(action.verify, Verify::QueueDepth { .. }) => pools::all_is_held(core, names).await,
+            full => full,
+        },
         (Deed::ReplaceUnhealthyWorkers { .. }, Target::Pools(names)) => pools::nobody_to_replace(core, names),
         (Deed::RenewLedgerPool, _) => stores::no_pool(core),
         (Deed::SetShedding { level_max, .. }, _) => lanes::sheds_already(core, *level_max),
@@ -62,6 +65,7 @@ pub(super) async fn hindrance(core: &Core, action: &Action, target: &Target) -> 
 pub(super) fn intent(action: &Action, target: &Target) -> String {
     let s = |ms: &i64| ms / 1_000;
     match &action.deed {
+        Deed::ScalePool { add: 1, ttl_ms, .. } => format!("{target} grows by one worker for {} s", s(ttl_ms)),
         Deed::ScalePool { add, ttl_ms, .. } => format!("{target} grows by {add} workers for {} s", s(ttl_ms)),
         Deed::ReplaceUnhealthyWorkers { .. } => format!("the unhealthy workers of {target} are replaced"),
         Deed::RenewLedgerPool => "the connections to the ledger are renewed".to_owned(),
@@ -71,7 +75,8 @@ pub(super) fn intent(action: &Action, target: &Target) -> String {
             format!("handlers are told that {name} is {value} for {} s", s(ttl_ms))
         }
         Deed::SetShedding { up, level_max, ttl_ms } => {
-            format!("every queue sheds {up} levels more for {} s, up to level {level_max}", s(ttl_ms))
+            let levels = if *up == 1 { "one level".to_owned() } else { format!("{up} levels") };
+            format!("every queue sheds {levels} more for {} s, up to level {level_max}", s(ttl_ms))
         }
         Deed::PauseLane { ttl_ms, .. } => format!("{target} is paused for {} s", s(ttl_ms)),
         Deed::Post(_) => format!("{target} is told"),

@@ -1,10 +1,13 @@
 //! Pools: more workers for a while, and other workers for those that are unhealthy.
 
+use std::collections::BTreeSet;
+
 use crate::job::PoolName;
 use crate::policy::scaling::bounds;
 
 use super::super::super::core::Core;
 use super::super::super::scaling::{self, PoolView};
+use super::super::super::shedding;
 use super::super::{calls, verify};
 use super::{Author, Done, Goal};
 
@@ -28,6 +31,26 @@ pub(super) fn at_most(core: &Core, names: &[PoolName]) -> Option<String> {
     let told: Vec<String> =
         pools.iter().map(|view| format!("pool {} is at its most, {}", view.pool.name, view.bounds.max)).collect();
     Some(told.join(", "))
+}
+
+/// Whether jobs wait in their queues, but none of them for a worker.
+pub(super) async fn all_is_held(core: &Core, names: &[PoolName]) -> Option<String> {
+    let catalog = core.catalog();
+    let queues: BTreeSet<_> = names.iter().filter_map(|name| catalog.pools.get(name)).map(|pool| &pool.queue).collect();
+    let mut told = Vec::new();
+    for queue in queues {
+        match shedding::waiting(core, queue).await? {
+            waiting if waiting.for_workers > 0 => return None,
+            waiting if waiting.held > 0 => {
+                told.push(format!(
+                    "all {} jobs that wait in queue {queue} are held by a pause or a breaker",
+                    waiting.held
+                ));
+            }
+            _none_waits => {}
+        }
+    }
+    (!told.is_empty()).then(|| format!("{}: more workers cannot help", told.join(", ")))
 }
 
 /// Raises the floor of each: the same clamps as for everybody hold.
