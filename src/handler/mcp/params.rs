@@ -24,6 +24,8 @@ pub struct ServerParams {
     pub after_steps: AfterSteps,
     /// Which handshake it gets.
     pub protocol: Protocol,
+    /// Whether its child is given a token for the daemon's API.
+    pub gets_api_token: bool,
     /// The most bytes of one message that are read.
     pub message_bytes_max: usize,
 }
