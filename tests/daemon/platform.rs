@@ -186,6 +186,36 @@ async fn the_platform_reads_figures_where_tokens_are_needed() {
     assert_eq!(send("POST", "/v1/queues/work/pause", &drawn, json!({})).await.0, 403);
 }
 
+/// Pages that are down are no fault of the platform's: work on others goes on.
+#[tokio::test]
+async fn unreachable_pages_hold_up_no_other_work() {
+    let (_pages, address) = listening(&["--site", "v1"]).await;
+    let site = Site::new(Footing::Embedded).await;
+    let command = json!([env!("CARGO_BIN_EXE_ganger"), "platform-tools"]);
+    let job_type = |name: &str, tool: &str| {
+        format!(
+            "[job_types.{name}]\nqueue = \"work\"\n[job_types.{name}.retry]\nmax_retries = 0\n\
+             [job_types.{name}.handler]\nkind = \"mcp\"\nserver = \"platform\"\ntool = \"{tool}\"\n"
+        )
+    };
+    let types = job_type("tests", "execute_test") + &job_type("plans", "generate_plan");
+    let daemon = site
+        .start(&format!("[breakers]\nopen_ms = 600000\n[mcp_servers.platform]\ncommand = {command}\n{types}"))
+        .await;
+    let steps = json!([{ "action": "load", "url": "http://127.0.0.1:9/x" }]);
+    for _ in 0..5 {
+        let id = daemon.submit(json!({ "type": "tests", "payload": { "steps": steps } })).await;
+        let job = daemon.at_rest(&id).await;
+        assert_eq!((&job["state"], &job["error"]["class"]), (&json!("failed"), &json!("connection")), "{job:#}");
+    }
+    let known = daemon.get("/v1/breakers").await.to_string();
+    assert!(!known.contains("127.0.0.1:9"), "a page makes no breaker: {known}");
+    let breaker = daemon.get("/v1/breakers/mcp:platform").await;
+    assert_eq!((&breaker["state"], &breaker["failures"]), (&json!("closed"), &json!(0)), "{breaker:#}");
+    let id = daemon.submit(json!({ "type": "plans", "payload": { "page": address } })).await;
+    assert_eq!(daemon.at_rest(&id).await["state"], "succeeded");
+}
+
 #[tokio::test]
 async fn what_people_decide_refits_the_weights() {
     let site = Site::new(Footing::Embedded).await;
