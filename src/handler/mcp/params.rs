@@ -75,6 +75,18 @@ pub enum Protocol {
     Initialize,
 }
 
+impl ServerParams {
+    /// The server as errors name it: a name, and the program or the origin of the URL, as the rest of that may be secret.
+    pub(super) fn place(&self) -> String {
+        let reached_by = match &self.target {
+            Target::Command { program, .. } => format!("`{program}`"),
+            Target::Url { url, .. } => url::Url::parse(Target::text(url))
+                .map_or_else(|_odd| "no URL".to_owned(), |url| url.origin().ascii_serialization()),
+        };
+        format!("MCP server {} ({reached_by})", self.name)
+    }
+}
+
 impl Target {
     /// The text of a secret that the configuration has checked.
     pub(super) fn text(secret: &Secret) -> &str {
