@@ -8,9 +8,10 @@ use std::time::Duration;
 
 use crate::chance::Chance;
 use crate::clock::Clock;
-use crate::config::{Config, McpAfterSteps, McpProtocol, McpServer, McpTarget};
+use crate::config::{Config, McpAfterSteps, McpApiRole, McpProtocol, McpServer, McpTarget};
 use crate::handler::Reach;
 use crate::handler::mcp::{AfterSteps, ChildEnvironment, Means, Protocol, Rule, ServerParams, Servers, Target};
+use crate::http::{Role, Token};
 use crate::job::TypeName;
 use crate::policy::catalog::Secret;
 use crate::service::Supervisor;
@@ -22,15 +23,33 @@ const MESSAGE_FACTOR: usize = 3;
 /// What a message has beside its result, in bytes.
 const MESSAGE_FRAME_BYTES: usize = 64 * 1024;
 
-/// No servers yet, and what they will be reached with. Children find this daemon at `address`.
-pub(super) fn none(config: &Config, address: SocketAddr, clock: Arc<dyn Clock>) -> Result<Servers, Failure> {
+/// A token for children that may ask this daemon. It is drawn anew at each start and is nowhere but in memory; `None`
+/// where everybody may do everything.
+pub(super) fn draw_token(config: &Config) -> Option<Token> {
+    // 128 random bits: nobody guesses that.
+    let secret = || format!("{:032x}", rand::random::<u128>());
+    (!config.auth.tokens.is_empty()).then(|| Token {
+        name: "children of MCP servers".to_owned(),
+        roles: vec![Role::Read],
+        secret: secret(),
+    })
+}
+
+/// No servers yet, and what they will be reached with. Children find this daemon at `address`, and may show `token`.
+pub(super) fn none(
+    config: &Config,
+    address: SocketAddr,
+    token: Option<&Token>,
+    clock: Arc<dyn Clock>,
+) -> Result<Servers, Failure> {
     let own = std::env::current_exe().unwrap_or_else(|_unknown| PathBuf::from("ganger"));
     let data_dir = std::path::absolute(&config.server.data_dir).unwrap_or_else(|_odd| config.server.data_dir.clone());
     let variables = BTreeMap::from([
         ("GANGER_SERVER".to_owned(), format!("http://{}", reachable(address))),
         ("GANGER_DATA_DIR".to_owned(), data_dir.to_string_lossy().into_owned()),
     ]);
-    let means = Means::new(adapters::http_client(config)?, ChildEnvironment::new(own, variables), clock);
+    let token = token.map(|token| Secret(token.secret.as_bytes().to_vec()));
+    let means = Means::new(adapters::http_client(config)?, ChildEnvironment::new(own, variables, token), clock);
     Ok(Servers::new(means, Reach::default()))
 }
 
@@ -67,6 +86,7 @@ fn params(name: &str, server: &McpServer, config: &Config) -> ServerParams {
             McpProtocol::Discover => Protocol::Discover,
             McpProtocol::Initialize => Protocol::Initialize,
         },
+        gets_api_token: server.api_role == McpApiRole::Read,
         message_bytes_max: config.limits.result_bytes_max.saturating_mul(MESSAGE_FACTOR) + MESSAGE_FRAME_BYTES,
     }
 }

@@ -66,7 +66,8 @@ pub async fn serve(options: ServeOptions, announce: impl Fn(SocketAddr) -> std::
     };
     let supervisor = Arc::new(Supervisor::new());
     let broker = adapters::broker(&config, clock.clone(), &supervisor)?;
-    let servers = Arc::new(mcp::none(&config, address, clock.clone())?);
+    let child_token = mcp::draw_token(&config);
+    let servers = Arc::new(mcp::none(&config, address, child_token.as_ref(), clock.clone())?);
     let (setup, planned) = adapters::setup(&config, &servers)?;
     servers.adopt(&planned);
     adapters::warn(&config);
@@ -86,7 +87,7 @@ pub async fn serve(options: ServeOptions, announce: impl Fn(SocketAddr) -> std::
         return Err(Failure::new(CONFIGURATION, why));
     }
     let stop_http = CancellationToken::new();
-    let state = api_state(&engine, &config, &stop_http, move |engine| {
+    let state = api_state(&engine, &config, child_token, &stop_http, move |engine| {
         metrics::render(&handle) + &metrics::measured(&engine.measured())
     });
     let params = http::Params { end_time: Duration::from_millis(300), ..http::Params::default() };
@@ -124,13 +125,14 @@ pub async fn serve(options: ServeOptions, announce: impl Fn(SocketAddr) -> std::
 fn api_state(
     engine: &Engine,
     config: &Config,
+    child_token: Option<Token>,
     stop: &CancellationToken,
     figures: impl Fn(&Engine) -> String + Send + Sync + 'static,
 ) -> ApiState {
     let measured = engine.clone();
     ApiState {
         engine: engine.clone(),
-        auth: auth(config),
+        auth: auth(config, child_token),
         metrics: Arc::new(move || figures(&measured)),
         version: env!("CARGO_PKG_VERSION"),
         body_bytes_max: config.server.body_bytes_max,
@@ -285,7 +287,7 @@ fn start_log(config: &Config) -> Result<(), Failure> {
         .map_err(|error| Failure::new(CONFIGURATION, format!("logging.filter: {error}")))
 }
 
-fn auth(config: &Config) -> Auth {
+fn auth(config: &Config, child_token: Option<Token>) -> Auth {
     let role = |role: &ConfiguredRole| match role {
         ConfiguredRole::Submit => Role::Submit,
         ConfiguredRole::Read => Role::Read,
@@ -296,7 +298,7 @@ fn auth(config: &Config) -> Auth {
         roles: token.roles.iter().map(role).collect(),
         secret: token.token.expose().to_owned(),
     });
-    Auth::new(tokens.collect())
+    Auth::new(tokens.chain(child_token).collect())
 }
 
 fn engine_params(config: &Config) -> EngineParams {

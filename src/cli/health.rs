@@ -36,13 +36,15 @@ impl Args {
     }
 }
 
-/// The status and, where there are any, the checks that do not hold.
+/// The status and, where there are any, the checks that do not hold and the MCP servers that are away.
 fn words(body: &Value) -> String {
     let status = body["status"].as_str().unwrap_or("unknown").to_owned();
     let checks = body["checks"].as_object().into_iter().flatten();
     let bad: Vec<&str> =
         checks.filter(|(_, holds)| **holds == Value::Bool(false)).map(|(name, _)| name.as_str()).collect();
-    if bad.is_empty() { status } else { format!("{status}: {}", bad.join(", ")) }
+    let status = if bad.is_empty() { status } else { format!("{status}: {}", bad.join(", ")) };
+    let away: Vec<&str> = body["mcp_servers_away"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+    if away.is_empty() { status } else { format!("{status} (MCP servers away: {})", away.join(", ")) }
 }
 
 #[cfg(test)]
@@ -55,5 +57,7 @@ mod tests {
         assert_eq!(words(&json!({ "status": "alive" })), "alive");
         let checks = json!({ "memory_usage": true, "queue_connectivity": false });
         assert_eq!(words(&json!({ "status": "unhealthy", "checks": checks })), "unhealthy: queue_connectivity");
+        let away = json!({ "status": "unhealthy", "checks": { "mcp_server_connectivity": false }, "mcp_servers_away": ["platform"] });
+        assert_eq!(words(&away), "unhealthy: mcp_server_connectivity (MCP servers away: platform)");
     }
 }

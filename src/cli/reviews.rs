@@ -68,7 +68,8 @@ enum Action {
 struct EditArgs {
     /// The job.
     id: String,
-    /// What is put in the place of the proposal: JSON, @FILE, or - for stdin.
+    /// What is put in the place of the whole proposal: JSON, @FILE, or - for stdin. Nothing of the old one is kept, so give
+    /// every member that `reviews show` lists, such as `element` and `locator` of a healing.
     #[arg(long, value_name = "JSON")]
     proposal: Option<String>,
     /// What is put in the place of the result: JSON, @FILE, or - for stdin.

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use crate::job::TypeName;
 
 use super::reader::Section;
-use super::{DURATION_MS_MAX, McpAfterSteps, McpProtocol, McpServer, McpTarget, SecretText, SecretUrl};
+use super::{DURATION_MS_MAX, McpAfterSteps, McpApiRole, McpProtocol, McpServer, McpTarget, SecretText, SecretUrl};
 
 /// The most sessions that make sense with one server.
 const CONNECTIONS_MAX: u64 = 1_000;
@@ -47,6 +47,7 @@ fn common(section: &Section<'_>, target: McpTarget) -> McpServer {
                 ("initialize", McpProtocol::Initialize),
             ],
         ),
+        api_role: section.choice("api_role", &[("none", McpApiRole::None), ("read", McpApiRole::Read)]),
     }
 }
 

@@ -173,6 +173,17 @@ pub struct McpServer {
     pub after_steps: McpAfterSteps,
     /// Which handshake it gets.
     pub protocol: McpProtocol,
+    /// What its child may do at the daemon's API.
+    pub api_role: McpApiRole,
+}
+
+/// What the child of an MCP server may do at the daemon's API, where tokens are configured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum McpApiRole {
+    /// Nothing: it is given no token.
+    None,
+    /// Look at everything.
+    Read,
 }
 
 /// How an MCP server is reached.

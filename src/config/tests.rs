@@ -201,11 +201,12 @@ fn a_default_type_can_get_another_handler() {
 fn mcp_servers_have_defaults_and_hide_their_secrets() {
     let text = "[defaults.mcp_server]\nkeep_ms = 7\n[mcp_servers.web]\nurl = 'https://u:hunter2@h/mcp'\ntoken = 'hunter2'\n\
                 headers = { X-Team = 'hunter2' }\nidle_ms = 5\n[mcp_servers.child]\ncommand = ['sh', '-c', 'x']\n\
-                env = { A = 'hunter2' }\nafter_steps = 'reuse'\nprotocol = 'initialize'\n";
+                env = { A = 'hunter2' }\nafter_steps = 'reuse'\nprotocol = 'initialize'\napi_role = 'read'\n";
     let config = Config::load(&sources(text, &[("GANGER__MCP_SERVERS__CHILD__CONNECTIONS", "9")])).unwrap();
     let (web, child) = (&config.mcp_servers["web"], &config.mcp_servers["child"]);
     assert_eq!((web.idle_ms, web.keep_ms, web.connections, child.keep_ms, child.connections), (5, 7, 4, 7, 9));
     assert_eq!((child.after_steps, child.protocol), (McpAfterSteps::Reuse, McpProtocol::Initialize));
+    assert_eq!((web.api_role, child.api_role), (McpApiRole::None, McpApiRole::Read));
     let McpTarget::Url { token, headers, .. } = &web.target else { panic!("no url") };
     assert_eq!((token.as_ref().unwrap().expose(), headers["X-Team"].expose()), ("hunter2", "hunter2"));
     assert!(!show(&config, true).contains("hunter2"), "{}", show(&config, true));
@@ -214,6 +215,7 @@ fn mcp_servers_have_defaults_and_hide_their_secrets() {
             "[mcp_servers.a]\nconnections = 0\ncommand = ['x']",
             "mcp_servers.a.connections: expected a whole number from 1",
         ),
+        ("[mcp_servers.a]\ncommand = ['x']\napi_role = 'operate'", "mcp_servers.a.api_role: expected"),
         (
             "[mcp_servers.a]\nurl = 'http://h'\nheaders = { Mcp-Session-Id = 'x' }",
             "mcp_servers.a.headers.Mcp-Session-Id: cannot",

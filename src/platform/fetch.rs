@@ -155,7 +155,7 @@ impl Fetcher {
         });
         answer.await.unwrap_or_else(|_| {
             let message = format!("{url} did not come within {} ms", self.time.as_millis());
-            Err(ToolError::new(class::NETWORK_TIMEOUT, message))
+            Err(ToolError::of_site(class::NETWORK_TIMEOUT, &url, message))
         })
     }
 
@@ -184,7 +184,7 @@ impl Fetcher {
             }
         }
         let message = format!("{} was redirected more than {REDIRECTS_MAX} times", request.url);
-        Err(ToolError::new(class::CONNECTION, message))
+        Err(ToolError::of_site(class::CONNECTION, &request.url, message))
     }
 
     async fn body(&self, url: &Url, response: reqwest::Response) -> Result<Arc<str>, ToolError> {
@@ -247,7 +247,7 @@ fn refused(url: &Url, status: u16) -> ToolError {
         500.. => "http_5xx",
         _ => "http_4xx",
     };
-    ToolError::new(class, format!("{url} answered {status}"))
+    ToolError::of_site(class, url, format!("{url} answered {status}"))
 }
 
 /// The error that a broken connection stands for.
@@ -257,7 +257,7 @@ fn unreachable(url: &Url, error: &reqwest::Error) -> ToolError {
         cause = next;
     }
     let class = if error.is_timeout() { class::NETWORK_TIMEOUT } else { class::CONNECTION };
-    ToolError::new(class, format!("{url} did not answer: {cause}"))
+    ToolError::of_site(class, url, format!("{url} did not answer: {cause}"))
 }
 
 /// Where a redirect leads.

@@ -6,6 +6,7 @@
 
 use serde::Serialize;
 use serde_json::Value;
+use url::Url;
 
 /// The classes of errors that tools answer with; retry policies name them.
 pub mod class {
@@ -89,6 +90,8 @@ pub struct ToolError {
     pub class: String,
     /// What was wrong, where, and what to do.
     pub message: String,
+    /// Which site failed, where it was not the tool: `http:HOST:PORT`, as the daemon names its breakers.
+    pub dependency: Option<Box<str>>,
     /// What a person or `heal_element` needs to look into it; becomes `structuredContent`.
     pub evidence: Option<Box<Value>>,
     /// Observations count on failures too; the rest does not.
@@ -98,12 +101,25 @@ pub struct ToolError {
 impl ToolError {
     /// An error without evidence.
     pub fn new(class: &str, message: impl Into<String>) -> Self {
-        Self { class: class.to_owned(), message: message.into(), evidence: None, ganger: Box::default() }
+        Self {
+            class: class.to_owned(),
+            message: message.into(),
+            dependency: None,
+            evidence: None,
+            ganger: Box::default(),
+        }
     }
 
     /// The caller's mistake.
     pub fn bad_arguments(message: impl Into<String>) -> Self {
         Self::new(class::BAD_ARGUMENTS, message)
+    }
+
+    /// A failure of the site at this address.
+    pub fn of_site(class: &str, url: &Url, message: impl Into<String>) -> Self {
+        let place = url.host_str().zip(url.port_or_known_default());
+        let dependency = place.map(|(host, port)| format!("{}:{host}:{port}", url.scheme()).into());
+        Self { dependency, ..Self::new(class, message) }
     }
 
     /// Adds what helps to look into it.

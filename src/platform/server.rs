@@ -132,6 +132,9 @@ fn on_the_wire(outcome: ToolResult) -> CallToolResult {
         Err(error) => {
             let mut envelope = json!(error.ganger);
             envelope["error"] = json!({ "class": error.class, "message": error.message });
+            if let Some(dependency) = error.dependency {
+                envelope["error"]["dependency"] = json!(dependency);
+            }
             let mut result = CallToolResult::error(vec![rmcp::model::ContentBlock::text(error.message)]);
             result.structured_content = error.evidence.map(|evidence| *evidence);
             (result, envelope)

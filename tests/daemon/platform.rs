@@ -11,6 +11,7 @@ use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
 
 use crate::support::daemon::{Daemon, Footing, Site};
+use crate::support::wait::until;
 
 type Client = RunningService<RoleClient, ()>;
 
@@ -136,6 +137,84 @@ async fn figures_and_reports_come_from_the_daemon() {
 const BEFORE: &str = r#"<main><button class="x1">Book now</button><button class="x2">Cancel booking</button></main>"#;
 const AFTER: &str =
     r#"<main><section><button class="x2">Book</button></section><button class="x1">Something else</button></main>"#;
+
+/// With tokens configured a child that may read gets one of its own; others get none, and one that was set stays.
+#[tokio::test]
+async fn the_platform_reads_figures_where_tokens_are_needed() {
+    let site = Site::new(Footing::Embedded).await;
+    let shown = |name: &str| site.folder().join(format!("{name}-token"));
+    let server = |name: &str, rest: &str| {
+        let script = r#"printf %s "$GANGER_TOKEN" > "$0"; exec "$1" platform-tools"#;
+        let command = json!(["sh", "-c", script, shown(name), env!("CARGO_BIN_EXE_ganger")]);
+        format!(
+            "[mcp_servers.{name}]\ncommand = {command}\n{rest}\n\
+             [job_types.{name}]\nqueue = \"work\"\n\
+             [job_types.{name}.retry]\nmax_retries = 0\n\
+             [job_types.{name}.handler]\nkind = \"mcp\"\nserver = \"{name}\"\ntool = \"query_analytics\"\n"
+        )
+    };
+    let tokens = "[auth.tokens.ops]\nrole = \"operate\"\ntoken = \"ops-0123456789abcdef\"\n";
+    let own = "api_role = \"read\"\nenv = { GANGER_TOKEN = \"ops-0123456789abcdef\" }";
+    let servers = server("reads", "api_role = \"read\"") + &server("bare", "") + &server("own", own);
+    let mut command = site.command(&format!("{tokens}{servers}"));
+    command.env_remove("GANGER_TOKEN");
+    let daemon = Daemon::spawn(command).await;
+    let send = async |method: &str, path: &str, token: &str, body: Value| {
+        let request = daemon.client.request(method.parse().unwrap(), format!("{}{path}", daemon.url));
+        let request = if method == "GET" { request } else { request.json(&body) };
+        let response = request.bearer_auth(token).send().await.unwrap();
+        (response.status().as_u16(), response.json::<Value>().await.unwrap_or_default())
+    };
+    let ops = "ops-0123456789abcdef";
+    for (name, state) in [("reads", "succeeded"), ("bare", "failed"), ("own", "succeeded")] {
+        let (status, job) = send("POST", "/v1/jobs", ops, json!({ "type": name, "payload": {} })).await;
+        assert!(matches!(status, 200..=202), "{job}");
+        let path = format!("/v1/jobs/{}", job["id"].as_str().unwrap());
+        let job = until("the job rests", || async {
+            let (_, job) = send("GET", &path, ops, Value::Null).await;
+            ["succeeded", "failed"].contains(&job["state"].as_str().unwrap()).then_some(job)
+        })
+        .await;
+        assert_eq!(job["state"], state, "{name}: {job:#}");
+    }
+    let token = |name: &str| std::fs::read_to_string(shown(name)).unwrap();
+    assert_eq!((token("bare").as_str(), token("own").as_str()), ("", ops));
+    let drawn = token("reads");
+    assert!(drawn.len() >= 32 && !daemon.log().contains(&drawn));
+    assert_eq!(send("GET", "/v1/queues", &drawn, Value::Null).await.0, 200);
+    assert_eq!(send("POST", "/v1/jobs", &drawn, json!({ "type": "noop", "payload": {} })).await.0, 403);
+    assert_eq!(send("POST", "/v1/queues/work/pause", &drawn, json!({})).await.0, 403);
+}
+
+/// Pages that are down are no fault of the platform's: work on others goes on.
+#[tokio::test]
+async fn unreachable_pages_hold_up_no_other_work() {
+    let (_pages, address) = listening(&["--site", "v1"]).await;
+    let site = Site::new(Footing::Embedded).await;
+    let command = json!([env!("CARGO_BIN_EXE_ganger"), "platform-tools"]);
+    let job_type = |name: &str, tool: &str| {
+        format!(
+            "[job_types.{name}]\nqueue = \"work\"\n[job_types.{name}.retry]\nmax_retries = 0\n\
+             [job_types.{name}.handler]\nkind = \"mcp\"\nserver = \"platform\"\ntool = \"{tool}\"\n"
+        )
+    };
+    let types = job_type("tests", "execute_test") + &job_type("plans", "generate_plan");
+    let daemon = site
+        .start(&format!("[breakers]\nopen_ms = 600000\n[mcp_servers.platform]\ncommand = {command}\n{types}"))
+        .await;
+    let steps = json!([{ "action": "load", "url": "http://127.0.0.1:9/x" }]);
+    for _ in 0..5 {
+        let id = daemon.submit(json!({ "type": "tests", "payload": { "steps": steps } })).await;
+        let job = daemon.at_rest(&id).await;
+        assert_eq!((&job["state"], &job["error"]["class"]), (&json!("failed"), &json!("connection")), "{job:#}");
+    }
+    let known = daemon.get("/v1/breakers").await.to_string();
+    assert!(!known.contains("127.0.0.1:9"), "a page makes no breaker: {known}");
+    let breaker = daemon.get("/v1/breakers/mcp:platform").await;
+    assert_eq!((&breaker["state"], &breaker["failures"]), (&json!("closed"), &json!(0)), "{breaker:#}");
+    let id = daemon.submit(json!({ "type": "plans", "payload": { "page": address } })).await;
+    assert_eq!(daemon.at_rest(&id).await["state"], "succeeded");
+}
 
 #[tokio::test]
 async fn what_people_decide_refits_the_weights() {

@@ -242,6 +242,7 @@ pub(crate) fn params(target: Target) -> ServerParams {
         keep: None,
         after_steps: AfterSteps::End,
         protocol: Protocol::Auto,
+        gets_api_token: false,
         message_bytes_max: 3 * 1_048_576 + 65_536,
     }
 }
@@ -260,7 +261,7 @@ pub(crate) fn over(url: &str) -> ServerParams {
 
 /// Servers with nothing planned.
 pub(crate) fn servers() -> Servers {
-    let environment = ChildEnvironment::new("/nowhere/ganger".into(), BTreeMap::new());
+    let environment = ChildEnvironment::new("/nowhere/ganger".into(), BTreeMap::new(), None);
     let means = Means::new(client(Duration::from_secs(5)).unwrap(), environment, Arc::new(SystemClock));
     Servers::new(means, Reach::default())
 }

@@ -186,7 +186,25 @@ async fn servers_that_cannot_be_had_say_why() {
     let nowhere =
         Target::Command { program: "/nowhere/server".into(), args: Vec::new(), env: BTreeMap::new(), term_grace: soon };
     let closed = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+    let greets = r#"read -r question; printf 'Listening on \033[1m:3000\n'; exit 3"#;
+    let greets = Target::Command {
+        program: "sh".into(),
+        args: vec!["-c".into(), greets.into()],
+        env: BTreeMap::new(),
+        term_grace: soon,
+    };
     for (server, class, words) in [
+        (
+            params(greets),
+            "connection",
+            r#"exit code 3; its first line on stdout is no JSON-RPC: "Listening on \u{1b}[1m:3000""#,
+        ),
+        (
+            over(&format!("http://u:hunter2@{closed}/mcp?key=hunter2")),
+            "connection",
+            &format!("MCP server fixture (http://{closed})"),
+        ),
+        (ServerParams { connect_timeout: soon, ..stdio("mute") }, "timeout", "MCP server fixture (`"),
         (params(nowhere), "spawn_failed", "/nowhere/server"),
         (ServerParams { connect_timeout: soon, ..stdio("mute") }, "timeout", "connect_timeout_ms"),
         (stdio("gone"), "connection", "exit code 3: no licence found"),

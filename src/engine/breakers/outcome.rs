@@ -60,7 +60,7 @@ fn tell(leaves: Leaves, own: Option<&str>, said: &Said<'_>, took_ms: i64, seq: S
     let place = |name: &str| leaves.iter().position(|leave| leave.entry.name == *name);
     let own = own.and_then(place);
     let named = match said {
-        Said::Failed(_, Some(name)) => place(name),
+        Said::Failed(_, Some(name)) => Some(place(name)),
         _ => None,
     };
     let mut spared = None;
@@ -71,8 +71,9 @@ fn tell(leaves: Leaves, own: Option<&str>, said: &Said<'_>, took_ms: i64, seq: S
             Said::Pushback(ms) if is_own => {
                 Call::Pushback(leave.entry.shared.now().plus_ms(i64::try_from(*ms).unwrap_or(i64::MAX)))
             }
-            // It named what failed, so itself and the others did not.
-            Said::Failed(..) if named.is_some_and(|named| named != at) => Call::Answered(took_ms),
+            // It named what failed, so itself and the others did not. What has no breaker here gets none by its name:
+            // handlers could name anything.
+            Said::Failed(..) if named.is_some_and(|named| named != Some(at)) => Call::Answered(took_ms),
             Said::Failed(class, _) if named.is_some() || is_own => Call::Failed(class),
             Said::Nothing | Said::Pushback(_) | Said::Failed(..) => Call::Unknown,
         };

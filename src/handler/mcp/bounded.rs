@@ -6,9 +6,12 @@
 
 use std::io;
 use std::pin::Pin;
+use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, ReadBuf};
+
+use crate::service::lock;
 
 /// The JSON-RPC code of an answer that was dropped for its size: from the range that is left to implementations.
 pub(super) const TOO_LARGE: i32 = -32_099;
@@ -26,9 +29,52 @@ pub(super) struct Bounded<R> {
     /// Up to where `chunk` was handed on.
     at: usize,
     line: Line,
+    stray: Stray,
     /// Our own error, and up to where it was handed on.
     ours: Vec<u8>,
     ours_at: usize,
+}
+
+/// What a server said first, if that was no JSON-RPC.
+pub(super) type FirstStray = Arc<Mutex<Option<String>>>;
+
+/// Looks at the first line that is not blank: whoever prints a greeting on stdout does so there.
+#[derive(Debug, Default)]
+struct Stray {
+    head: Vec<u8>,
+    is_decided: bool,
+    found: FirstStray,
+}
+
+impl Stray {
+    /// The most bytes of a line that are looked at; longer ones count by how they begin.
+    const HEAD_BYTES_MAX: usize = 1_024;
+    /// The most characters of it that are quoted.
+    const QUOTED_CHARS_MAX: usize = 200;
+
+    fn read(&mut self, byte: u8) {
+        if self.is_decided {
+            return;
+        }
+        if byte != b'\n' && self.head.len() < Self::HEAD_BYTES_MAX {
+            self.head.push(byte);
+            return;
+        }
+        let line = std::mem::take(&mut self.head);
+        let line = line.trim_ascii();
+        if line.is_empty() {
+            return;
+        }
+        self.is_decided = true;
+        let is_whole = byte == b'\n';
+        let is_message = line.starts_with(b"{")
+            && (!is_whole
+                || serde_json::from_slice::<serde_json::Value>(line).is_ok_and(|value| value.get("jsonrpc").is_some()));
+        if !is_message {
+            let quoted = String::from_utf8_lossy(line).chars().take(Self::QUOTED_CHARS_MAX).collect();
+            *lock(&self.found) = Some(quoted);
+        }
+    }
 }
 
 /// One line as far as it was read: how long it is, and which request it answers.
@@ -58,7 +104,12 @@ impl<R> Bounded<R> {
     /// Lets lines of up to `most` bytes pass.
     pub(super) fn new(inner: R, most: usize) -> Self {
         let (chunk, ours) = (Vec::with_capacity(CHUNK_BYTES), Vec::new());
-        Self { inner, most, chunk, at: 0, line: Line::default(), ours, ours_at: 0 }
+        Self { inner, most, chunk, at: 0, line: Line::default(), stray: Stray::default(), ours, ours_at: 0 }
+    }
+
+    /// Where the first line is found if it is no JSON-RPC.
+    pub(super) fn first_stray(&self) -> FirstStray {
+        self.stray.found.clone()
     }
 
     /// Hands on what is there; false if there is nothing.
@@ -72,6 +123,7 @@ impl<R> Bounded<R> {
         let count = into.remaining().min(self.chunk.len() - self.at);
         for (number, byte) in self.chunk[self.at..self.at + count].iter().enumerate() {
             self.line.read(*byte);
+            self.stray.read(*byte);
             if self.line.bytes > self.most.saturating_mul(FLOOD_FACTOR) {
                 return Err(io::Error::other("a message without an end"));
             }

@@ -89,7 +89,12 @@ impl McpHandler {
 
     /// A failure beside the tool.
     fn failed(&self, trouble: &Trouble, place: &str) -> Ran {
-        let message = format!("{place}{}", trouble.text);
+        // What the server itself answers is plain without its name.
+        let message = if trouble.breaks_session || trouble.class == "timeout" {
+            format!("{place}{}: {}", self.pool.params.place(), trouble.text)
+        } else {
+            format!("{place}{}", trouble.text)
+        };
         match (classify::class_of(&self.classify, &trouble.text), trouble.retry_after_ms) {
             (None, Some(retry_after_ms)) if trouble.is_deferral => Ran::Deferred { retry_after_ms, reason: message },
             (class, retry_after_ms) => {

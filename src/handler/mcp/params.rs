@@ -24,6 +24,8 @@ pub struct ServerParams {
     pub after_steps: AfterSteps,
     /// Which handshake it gets.
     pub protocol: Protocol,
+    /// Whether its child is given a token for the daemon's API.
+    pub gets_api_token: bool,
     /// The most bytes of one message that are read.
     pub message_bytes_max: usize,
 }
@@ -71,6 +73,18 @@ pub enum Protocol {
     Discover,
     /// The old one only (`initialize`).
     Initialize,
+}
+
+impl ServerParams {
+    /// The server as errors name it: a name, and the program or the origin of the URL, as the rest of that may be secret.
+    pub(super) fn place(&self) -> String {
+        let reached_by = match &self.target {
+            Target::Command { program, .. } => format!("`{program}`"),
+            Target::Url { url, .. } => url::Url::parse(Target::text(url))
+                .map_or_else(|_odd| "no URL".to_owned(), |url| url.origin().ascii_serialization()),
+        };
+        format!("MCP server {} ({reached_by})", self.name)
+    }
 }
 
 impl Target {

@@ -17,12 +17,13 @@ use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::bounded::Bounded;
+use super::bounded::{Bounded, FirstStray};
 use super::params::{Protocol, ServerParams, Target};
 use super::stdio::{self, ChildEnvironment, ChildHandle};
 use super::streamable;
 use super::trouble::Trouble;
 use crate::clock::Clock;
+use crate::service::lock;
 
 /// How long a server may take to answer a ping: the runbook's.
 pub(super) const PING_MAX: Duration = Duration::from_millis(500);
@@ -104,12 +105,16 @@ impl Session {
                         Trouble::of_session("spawn_failed", format!("`{program}` cannot be started: {error}"))
                     })?;
                 let reader = Bounded::new(spawned.stdout, params.message_bytes_max);
+                let stray = reader.first_stray();
                 let transport =
                     AsyncRwTransport::new_client(reader, spawned.stdin).with_max_line_length(params.message_bytes_max);
                 let opened = handshake(params, means, transport).await;
                 let service = match opened {
                     Ok(service) => service,
-                    Err(trouble) => return Err(with_obituary(trouble, Some(&spawned.handle)).await),
+                    Err(trouble) => {
+                        let trouble = with_obituary(trouble, Some(&spawned.handle)).await;
+                        return Err(with_stray(trouble, &stray));
+                    }
                 };
                 Ok(Self::of(service, Some(spawned.handle), None))
             }
@@ -227,6 +232,16 @@ async fn with_obituary(trouble: Trouble, child: Option<&ChildHandle>) -> Trouble
     let Some(child) = child.filter(|_| trouble.class == "connection") else { return trouble };
     match child.obituary().await {
         Some(how) => Trouble { text: format!("the server's process {how}"), ..trouble },
+        None => trouble,
+    }
+}
+
+/// A child that greets people on stdout cannot be understood: what it said tells its author where.
+fn with_stray(trouble: Trouble, stray: &FirstStray) -> Trouble {
+    match lock(stray).take() {
+        Some(line) => {
+            Trouble { text: format!("{}; its first line on stdout is no JSON-RPC: {line:?}", trouble.text), ..trouble }
+        }
         None => trouble,
     }
 }

@@ -20,8 +20,11 @@ use tokio_util::task::TaskTracker;
 
 use super::params::{ServerParams, Target};
 use crate::handler::child::{EOF_GRACE, Group, Tail, ending, private_variables};
+use crate::policy::catalog::Secret;
 use crate::service::lock;
 
+/// Where a child finds the token that it shows to the daemon; the platform and the client commands read it.
+const API_TOKEN_VARIABLE: &str = "GANGER_TOKEN";
 /// How long a server may take to leave by itself once its stdin is closed.
 const LEAVE_GRACE: Duration = Duration::from_secs(1);
 /// How long the news of a child's end may take once its pipe is closed.
@@ -38,6 +41,8 @@ pub struct ChildEnvironment {
     pub own_program: PathBuf,
     /// Variables that hold unless the server's own `env` says otherwise.
     pub variables: BTreeMap<String, String>,
+    /// What children that may ask the daemon show there; `None` where it asks nobody.
+    api_token: Option<Secret>,
     /// Variables of the daemon that no child inherits.
     hidden: Vec<OsString>,
 }
@@ -66,8 +71,8 @@ pub(super) struct Spawned {
 impl ChildEnvironment {
     /// An environment with these variables, less the daemon's own.
     #[must_use]
-    pub fn new(own_program: PathBuf, variables: BTreeMap<String, String>) -> Self {
-        Self { own_program, variables, hidden: private_variables() }
+    pub fn new(own_program: PathBuf, variables: BTreeMap<String, String>, api_token: Option<Secret>) -> Self {
+        Self { own_program, variables, api_token, hidden: private_variables() }
     }
 }
 
@@ -87,9 +92,11 @@ pub(super) fn spawn(
     for name in &environment.hidden {
         command.env_remove(name);
     }
+    let api_token = environment.api_token.as_ref().filter(|_| params.gets_api_token).map(Target::text);
     let mut child = command
         .args(args)
         .envs(&environment.variables)
+        .envs(api_token.map(|token| (API_TOKEN_VARIABLE, token)))
         .envs(env)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())

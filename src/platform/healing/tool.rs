@@ -9,7 +9,7 @@ use super::flow::{self, End, Outcome, Wanted};
 use super::{Strategy, THRESHOLD};
 use crate::platform::Context;
 use crate::platform::fetch::PageSource;
-use crate::platform::locators::{Fingerprint, Locator, RankedLocator, Written, deadline_in};
+use crate::platform::locators::{Fingerprint, Locator, RankedLocator, Written, check, deadline_in};
 use crate::platform::reply::{Reply, ToolError, ToolResult};
 use crate::platform::repository::{ElementId, Keep, MadeBy, Origin};
 
@@ -127,6 +127,9 @@ pub struct ApplyArgs {
 /// Writes an approved locator into the repository.
 pub async fn apply_healing(context: &Context, args: ApplyArgs) -> ToolResult {
     let proposal = args.proposal;
+    let locator = Locator::from(proposal.locator);
+    // Before anything is kept: what nobody can read would find nothing in every test after this.
+    check(&locator).map_err(|error| ToolError::bad_arguments(format!("the proposal's locator {locator}: {error}")))?;
     let found = context.repository.find(&proposal.element).await?;
     let written = ElementId::written(&proposal.element);
     let id = found.record.as_ref().map(|record| record.id.clone()).or(written).ok_or_else(|| {
@@ -134,7 +137,6 @@ pub async fn apply_healing(context: &Context, args: ApplyArgs) -> ToolResult {
     })?;
     let fingerprint = args.fingerprint.map(serde_json::from_value::<Fingerprint>).transpose();
     let fingerprint = fingerprint.map_err(|error| ToolError::bad_arguments(format!("fingerprint: {error}")))?;
-    let locator = Locator::from(proposal.locator);
     let is_proposed = args.locators.first().is_some_and(|first| first.locator() == locator);
     // Who edited the locator meant another element: of that one nothing else is known.
     let (locators, fingerprint) = if is_proposed {

@@ -18,7 +18,7 @@ pub use candidates::{TEST_ATTRIBUTES, rounded};
 pub use fingerprint::{Ancestor, Fingerprint, Position};
 pub use generate::{Batch, Located, deadline_in, generate};
 pub use locator::{By, Locator, RankedLocator, Strategy, Written};
-pub use resolve::resolve;
+pub use resolve::{check, resolve};
 
 #[cfg(test)]
 mod tests;

@@ -71,6 +71,17 @@ async fn what_is_not_sure_goes_to_a_person_and_is_applied_when_approved() {
     call(&context, "apply_healing", edited).await.unwrap();
     let record = context.repository.find("e-mail-field").await.unwrap().record.unwrap();
     assert_eq!((record.locators.len(), &*record.locators[0].value), (1, "//input[@type='email']"));
+
+    // What nobody can read is refused, and nothing is kept of it.
+    for wrong in ["///[[", "##m[[", "role=button", "(//a", "", "xpath=count(//a)"] {
+        let mut odd = job["payload"].clone();
+        odd["proposal"]["locator"] = json!(wrong);
+        let error = call(&context, "apply_healing", odd).await.unwrap_err();
+        assert_eq!(error.class, "bad_arguments", "{wrong}");
+        assert!(error.message.contains("the proposal's locator") && error.message.contains(wrong), "{}", error.message);
+    }
+    let after = context.repository.find("e-mail-field").await.unwrap().record.unwrap();
+    assert_eq!(after.version, record.version);
 }
 
 #[tokio::test]
