@@ -103,38 +103,27 @@ async fn attempt(core: &Core, action: &Action, occasion: &Occasion) -> Remedied 
         reason: reason.to_owned(),
         words,
     };
-    let standing = match switch::fresh(core).await {
-        Ok(standing) => standing,
-        Err(error) => return end(None, RemediationState::Failed, "", unwritten(&error)),
-    };
-    let is_dry = (occasion.is_dry || action.dry_run || standing.dry_run) && !mutant!(dry_run_acts);
-    let mut asked = asked(core, action, occasion, &place, is_dry);
-    let target = match held(core, action, target, standing.enabled).await {
+    let mut asked = asked(core, action, occasion, &place);
+    let target = match held(core, action, target).await {
         Ok(target) => target,
-        Err(Held { reason, words }) => {
-            let words = bounded(not_done(&words));
-            asked.words.clone_from(&words);
-            // What is not noted was not done either.
-            if let Err(error) = core.ledger.suppress_remediation(&asked, reason, core.clock.now()).await {
-                tracing::warn!("That {} was held back could not be noted: {error}", action.name);
-            }
-            return end(None, RemediationState::Suppressed, reason, words);
+        Err(held) => {
+            let words = suppress(core, &mut asked, &held).await;
+            return end(None, RemediationState::Suppressed, held.reason, words);
         }
     };
     asked.words = bounded(acts::intent(action, &target));
     asked.before = evidence::of(core, &target).await.as_ref().map(Value::to_string);
-    // The look around took its time: who has switched it off meanwhile was promised that nothing begins.
-    match switch::fresh(core).await {
-        Ok(standing) if !standing.enabled && !mutant!(kill_switch_ignored) => {
-            asked.words = switched_off().words;
-            if let Err(error) = core.ledger.suppress_remediation(&asked, "disabled", core.clock.now()).await {
-                tracing::warn!("That {} was held back could not be noted: {error}", action.name);
-            }
-            return end(None, RemediationState::Suppressed, "disabled", asked.words);
-        }
-        Ok(_) => {}
+    // Asked last: the look around takes its time, and who switches it off is promised that nothing begins from then on.
+    let standing = match switch::fresh(core).await {
+        Ok(standing) => standing,
         Err(error) => return end(None, RemediationState::Failed, "", unwritten(&error)),
+    };
+    if !standing.enabled && !mutant!(kill_switch_ignored) {
+        let held = switched_off();
+        let words = suppress(core, &mut asked, &held).await;
+        return end(None, RemediationState::Suppressed, held.reason, words);
     }
+    asked.is_dry = (occasion.is_dry || action.dry_run || standing.dry_run) && !mutant!(dry_run_acts);
     let limits = limits(core, action);
     let number = match core.ledger.begin_remediation(&asked, &limits, core.clock.now()).await {
         Ok(Begun::Begun(number)) => number,
@@ -143,7 +132,7 @@ async fn attempt(core: &Core, action: &Action, occasion: &Occasion) -> Remedied 
         }
         Err(error) => return end(None, RemediationState::Failed, "", unwritten(&error)),
     };
-    if is_dry {
+    if asked.is_dry {
         let words = format!("would have been done: {}", asked.words);
         return end(Some(number), RemediationState::DryRun, "", words);
     }
@@ -158,10 +147,7 @@ async fn attempt(core: &Core, action: &Action, occasion: &Occasion) -> Remedied 
 }
 
 /// The target, unless something stands against the action before it is even written down as begun.
-async fn held(core: &Core, action: &Action, target: Result<Target, String>, is_enabled: bool) -> Result<Target, Held> {
-    if !is_enabled && !mutant!(kill_switch_ignored) {
-        return Err(switched_off());
-    }
+async fn held(core: &Core, action: &Action, target: Result<Target, String>) -> Result<Target, Held> {
     let target = target.map_err(|words| Held { reason: "no_target", words })?;
     match acts::hindrance(core, action, &target).await {
         Some(words) => Err(Held { reason: "not_possible", words }),
@@ -174,7 +160,18 @@ fn switched_off() -> Held {
     Held { reason: "disabled", words }
 }
 
-fn asked(core: &Core, action: &Action, occasion: &Occasion, target: &str, is_dry: bool) -> NewRemediation {
+/// Notes that an action was held back, and answers how that is told.
+async fn suppress(core: &Core, asked: &mut NewRemediation, held: &Held) -> String {
+    let words = bounded(not_done(&held.words));
+    asked.words.clone_from(&words);
+    // What is not noted was not done either.
+    if let Err(error) = core.ledger.suppress_remediation(asked, held.reason, core.clock.now()).await {
+        tracing::warn!("That {} was held back could not be noted: {error}", asked.action);
+    }
+    words
+}
+
+fn asked(core: &Core, action: &Action, occasion: &Occasion, target: &str) -> NewRemediation {
     NewRemediation {
         ticket: core.fresh_id(core.clock.now()).to_string(),
         incident: occasion.alert.incident,
@@ -187,7 +184,7 @@ fn asked(core: &Core, action: &Action, occasion: &Occasion, target: &str, is_dry
         by: occasion.by.clone(),
         words: String::new(),
         before: None,
-        is_dry,
+        is_dry: false,
     }
 }
 
