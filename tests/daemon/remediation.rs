@@ -5,6 +5,7 @@ mod guards;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use ganger::clock::Clock as _;
 use serde_json::{Value, json};
 
 use crate::support::daemon::Daemon;
@@ -30,8 +31,7 @@ fn alert(name: &str, labels: &Value) -> Value {
 
 /// The present in RFC 3339.
 fn now() -> String {
-    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
-    ganger::clock::Timestamp(i64::try_from(since.as_millis()).unwrap()).to_string()
+    ganger::clock::SystemClock.now().to_string()
 }
 
 /// The same alert as over.

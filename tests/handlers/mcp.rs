@@ -186,7 +186,7 @@ async fn servers_that_cannot_be_had_say_why() {
     let nowhere =
         Target::Command { program: "/nowhere/server".into(), args: Vec::new(), env: BTreeMap::new(), term_grace: soon };
     let closed = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
-    let greets = r#"read -r question; printf 'Listening on \033[1m:3000\n'; exit 3"#;
+    let greets = r"read -r question; printf 'Listening on \033[1m:3000\n'; exit 3";
     let greets = Target::Command {
         program: "sh".into(),
         args: vec!["-c".into(), greets.into()],
