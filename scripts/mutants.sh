@@ -44,7 +44,7 @@ done
 cargo test --locked --no-run "${targets[@]}" 2>&1 | tee "$out/build" | grep -E '^(warning|error)' >&2 || true
 binary() {
   case $1 in lib) place='unittests src/lib.rs' ;; *) place="tests/$1[./]" ;; esac
-  sed -nE "s|^ *Executable $place[^(]*\((.*)\)$|\1|p" "$out/build"
+  sed -nE "s|^ *Executable ${place}[^(]*\((.*)\)$|\1|p" "$out/build"
 }
 for suite in $suites; do
   [ -x "$(binary "$suite")" ] || { cat "$out/build" >&2; exit 1; }
