@@ -91,6 +91,12 @@ impl Alerts {
         self.fired.subscribe()
     }
 
+    /// Tells those who act that an alert fires.
+    pub(super) fn tell(&self, fired: Fired) {
+        // Nobody acts while the node starts or leaves; another look finds what nobody has heard.
+        drop(self.fired.send(fired));
+    }
+
     /// Whether an occurrence is to be acted on: it is new, or may be and nobody has acted on it.
     fn is_to_be_acted_on(&self, note: &AlertNote, noted: Noted) -> bool {
         let was_doubtful = lock(&self.doubtful).remove(&(note.fingerprint.clone(), note.starts_at));
@@ -210,7 +216,7 @@ fn tell(core: &Core, note: &AlertNote, noted: Noted) {
         tracing::warn!(alert.name = name, incident, "{words}");
         core.timeline.note(EventKind::Alert, name, words, Some(detail));
         // Without anybody who acts on alerts, they are only noted.
-        drop(core.alerts.fired.send(Fired { note: note.clone(), incident }));
+        core.alerts.tell(Fired { note: note.clone(), incident });
     } else if noted.what == NotedAs::Resolved {
         let end = note.ends_at.map(|end| format!(" at {end}")).unwrap_or_default();
         let words = format!("Alert {name} has ended{end} (incident {incident})");

@@ -9,6 +9,7 @@ mod calls;
 mod evidence;
 mod perform;
 mod switch;
+mod unanswered;
 mod upkeep;
 mod verify;
 mod views;

@@ -1,4 +1,5 @@
-//! What remediation leaves to be looked after: pauses that end, and actions whose node has died over them.
+//! What remediation leaves to be looked after: pauses that end, actions whose node has died over them, and alerts that
+//! nobody acts on.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,11 +16,12 @@ use crate::service::periodic;
 use crate::telemetry::metrics;
 
 use super::super::core::Core;
+use super::unanswered::Unanswered;
 use super::{acts, switch};
 
 /// Between two looks.
 const PERIOD: Duration = Duration::from_secs(1);
-/// Between two looks for actions that were left running.
+/// Between two looks for actions that were left running and alerts that were left alone.
 const ABANDONED_PERIOD: Duration = Duration::from_secs(5);
 /// How much longer than it may take an action is given before its node counts as dead, in milliseconds: its last words
 /// may still be on their way.
@@ -31,6 +33,7 @@ const RUNNING_MAX: u32 = 1_000;
 pub(in crate::engine) async fn run(core: Arc<Core>, stop: CancellationToken) {
     let (core, nudge) = (&core, Notify::new());
     let looked_at = std::sync::Mutex::new(Instant::now());
+    let unanswered = &Unanswered::default();
     periodic(PERIOD, &core.chance, &nudge, &stop, || {
         let is_due = {
             let mut looked_at = crate::service::lock(&looked_at);
@@ -46,6 +49,9 @@ pub(in crate::engine) async fn run(core: Arc<Core>, stop: CancellationToken) {
                 tracing::debug!("A pause whose time is over stays for now: {why}");
             }
             if is_due && let Err(error) = end_abandoned(core).await {
+                core.session.ledger_failed(&error);
+            }
+            if is_due && let Err(error) = unanswered.take_up(core).await {
                 core.session.ledger_failed(&error);
             }
         }

@@ -63,10 +63,12 @@ async fn limit(
     ];
     let found = steps.fetch(include_str!("sql/remedy_recent.sql"), &args).await?;
     let recent = found.first().ok_or(sqlx::Error::RowNotFound)?;
+    // The clock of another node may be ahead: without a cool-down that is no reason.
+    let has_cool_down = limits.cool_down_ms > 0;
     let reaches = |column, most: u32| Ok::<_, sqlx::Error>(recent.int(column)? >= i64::from(most));
     Ok(if reaches("repeated", 1)? && !mutant!(remedy_begins_twice) {
         Some(SuppressedBy::Repeated)
-    } else if reaches("cooling", 1)? && !mutant!(no_cool_down) {
+    } else if has_cool_down && reaches("cooling", 1)? && !mutant!(no_cool_down) {
         Some(SuppressedBy::CoolDown)
     } else if reaches("of_action", limits.per_hour_max)? {
         Some(SuppressedBy::ActionBudget)

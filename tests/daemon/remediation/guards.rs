@@ -1,12 +1,14 @@
 //! What holds actions back, and what becomes of those that fail, hang, or lose their node.
 
+use std::collections::BTreeSet;
+
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
 use super::{alert, audit, by_hand, count, ended, resolved, tell, webhook};
 use crate::support::daemon::{Daemon, Footing, Site, ganger};
-use crate::support::wait::until;
+use crate::support::wait::{PATIENCE, until, within};
 
 on_both_footings! {
     cool_downs_budgets_and_dry_runs_hold
@@ -14,6 +16,7 @@ on_both_footings! {
     a_command_that_fails_or_hangs_is_a_failure_and_no_more
     an_action_whose_daemon_dies_is_abandoned
     an_action_whose_daemon_leaves_says_so
+    alerts_that_a_dead_daemon_left_alone_are_acted_on
     a_storm_of_alerts_is_one_budgets_worth_of_actions
 }
 
@@ -206,6 +209,35 @@ async fn an_action_whose_daemon_leaves_says_so(footing: Footing) {
     let row = audit(&daemon, "slow").await[0].clone();
     assert_eq!(row["state"], "failed", "{row}");
     assert!(row["words"].as_str().unwrap().contains("the node left in the middle of it"), "{row}");
+}
+
+/// More alerts than are acted on at a time, and a node that dies over the first of them: the next one takes up the rest.
+async fn alerts_that_a_dead_daemon_left_alone_are_acted_on(footing: Footing) {
+    let site = Site::new(footing).await;
+    let (begun, gate) = (site.folder().join("begun"), site.folder().join("gate"));
+    let line = format!("echo begun >> {}; while test ! -e {}; do sleep 0.1; done", begun.display(), gate.display());
+    let rules = format!(
+        "[remediation]\nactions_per_hour = 1000\n[remediation.actions.slow]\nkind = 'command'\nprogram = 'sh'\n\
+         timeout_ms = 600000\ncool_down_ms = 0\nper_hour = 1000\nargs = {}\n[remediation.alerts.A]\nactions = ['slow']\n",
+        json!(["-c", line])
+    );
+    let mut daemon = site.start(&rules).await;
+    let alerts: Vec<Value> = (0..20).map(|n| alert("A", &json!({"n": n.to_string()}))).collect();
+    let (status, answer) = daemon.post("/v1/alerts", webhook(&alerts)).await;
+    assert_eq!((status, &answer["new"]), (200, &json!(20)), "{answer}");
+    until("as many are under way as may be", || async { (lines(&site, "begun").len() == 16).then_some(()) }).await;
+    daemon.kill();
+    std::fs::write(&gate, "").unwrap();
+    let daemon = site.start(&rules).await;
+    let rows = within(PATIENCE * 2, "all twenty are in the audit", || async {
+        let rows = audit(&daemon, "slow").await;
+        (rows.len() >= 20 && rows.iter().all(|row| row["state"] != "running")).then_some(rows)
+    })
+    .await;
+    let of: BTreeSet<&str> = rows.iter().map(|row| row["alert"]["fingerprint"].as_str().unwrap()).collect();
+    assert_eq!((of.len(), rows.len()), (20, 20), "each once");
+    let healed = rows.iter().filter(|row| row["state"] == "healed").count();
+    assert_eq!((healed, lines(&site, "begun").len()), (4, 20), "what had begun is not done again");
 }
 
 /// A thousand webhooks, each of another alert: some are refused for their number, all others are known, and no more is

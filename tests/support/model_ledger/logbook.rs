@@ -163,8 +163,10 @@ impl Book {
         let occurrence =
             |remedy: &NewRemediation| remedy.cause.as_ref().map(|cause| (cause.fingerprint.clone(), cause.starts_at));
         let repeats = asked.cause.is_some() && of_action().any(|remedy| occurrence(&remedy.asked) == occurrence(asked));
-        let cooling = of_action()
-            .any(|remedy| remedy.asked.target == asked.target && remedy.began_at > now.plus_ms(-limits.cool_down_ms));
+        let cooling = limits.cool_down_ms > 0
+            && of_action().any(|remedy| {
+                remedy.asked.target == asked.target && remedy.began_at > now.plus_ms(-limits.cool_down_ms)
+            });
         let limit = if repeats {
             Some(SuppressedBy::Repeated)
         } else if cooling {
