@@ -215,7 +215,6 @@ fn tell(core: &Core, note: &AlertNote, noted: Noted) {
         let words = format!("Alert {name} fires since {starts_at} (severity {severity:?}, incident {incident})");
         tracing::warn!(alert.name = name, incident, "{words}");
         core.timeline.note(EventKind::Alert, name, words, Some(detail));
-        // Without anybody who acts on alerts, they are only noted.
         core.alerts.tell(Fired { note: note.clone(), incident });
     } else if noted.what == NotedAs::Resolved {
         let end = note.ends_at.map(|end| format!(" at {end}")).unwrap_or_default();
